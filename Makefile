@@ -1,0 +1,173 @@
+# Ringlet: one non-recursive Makefile; everything made lies under build/.
+#
+#   make            the binary, build/ringlet
+#   make run        boot a stock Debian kernel to a shell   (CMD='uname -r': run that and power off)
+#   make test       all three floors of tests
+#   make test-all   the same, with every combination of kernel, CPUs, RAM and page size (an hour or two)
+#   make bench      side by side with QEMU
+#   make guest-images   the four kernels and an initramfs for each
+#   make clean
+#
+# WERROR=1 warnings are errors   SAN=1 address and undefined-behaviour sanitizers   TSAN=1 thread sanitizer
+
+BUILD := build
+ifdef SAN
+BUILD := build-asan
+endif
+ifdef TSAN
+BUILD := build-tsan
+endif
+
+CC      ?= cc
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+MUSL_CC ?= musl-gcc
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wpointer-arith \
+	-Wformat=2 -Wvla -Wimplicit-fallthrough -Wconversion
+HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fcf-protection
+OPT      := -O2 -g
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+ifdef WERROR
+WARNINGS += -Werror
+endif
+ifdef SAN
+OPT      := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+HARDEN   := -fPIE
+endif
+ifdef TSAN
+OPT      := -O1 -g -fsanitize=thread
+HARDEN   := -fPIE
+endif
+
+CPPFLAGS += -I. -D_GNU_SOURCE
+CFLAGS   += -std=c17 $(OPT) $(WARNINGS) $(HARDEN) -pthread
+LDFLAGS  += $(OPT) $(LDHARDEN) -pthread
+LDLIBS   += -ljansson -lzstd -llzma -llz4 -lz
+
+SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c)
+OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/guest_init.o
+LIB  := $(BUILD)/libringlet.a
+
+.DEFAULT_GOAL := all
+.PHONY: all help
+help:
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+
+all: $(BUILD)/ringlet
+
+$(BUILD)/ringlet: $(BUILD)/vmm/main.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(LIB): $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/vmm/guest_init.o: vmm/guest_init.S $(BUILD)/guest/init
+	@mkdir -p $(@D)
+	$(Q)$(CC) -DGUEST_INIT='"$(BUILD)/guest/init"' -c -o $@ $<
+
+# Static, and by musl: it runs in guests that hold nothing else.
+$(BUILD)/guest/init: guest-images/init.c
+	@mkdir -p $(@D)
+	$(call say,MUSL,$<)
+	$(Q)$(MUSL_CC) -std=c17 -D_GNU_SOURCE -static -Os -s $(WARNINGS) -idirafter /usr/include \
+		-idirafter /usr/include/x86_64-linux-gnu -o $@ $<
+
+# --- unit tests: one program a file -------------------------------------------------------------
+UNIT_SRCS := $(wildcard tests/unit/test_*.c)
+UNIT_LIBS := -lcriterion
+ifdef TSAN
+# What has threads in it, by a stand-in for the library, which cannot run under this sanitizer.
+UNIT_SRCS := $(foreach t,bus console evloop guest_mem log serial terminal vcpu,tests/unit/test_$(t).c)
+UNIT_LIBS :=
+$(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/tsan
+endif
+UNIT      := $(UNIT_SRCS:%.c=$(BUILD)/%)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(UNIT_LIBS)
+
+.PHONY: unit
+unit: $(UNIT)
+
+include tests/bare/Makefile.inc tests/assumptions/Makefile.inc
+
+.PHONY: bare assumptions
+bare: $(BARE_GUESTS)
+assumptions: $(ASSUMPTIONS)
+
+# --- guests: stock Debian kernels, unpacked and not installed, and an initramfs for each ---------
+KERNELS := 6.1-generic 6.1-cloud 6.12-generic 6.12-cloud
+KERNEL  ?= 6.12-cloud
+
+build/guest/%/vmlinuz:
+	$(Q)guest-images/fetch-kernel.sh $*
+
+build/guest/%/initramfs.cpio: build/guest/%/vmlinuz build/guest/init guest-images/mkinitramfs.sh
+	$(Q)guest-images/mkinitramfs.sh $*
+
+.PHONY: guest-images
+guest-images: $(KERNELS:%=build/guest/%/initramfs.cpio)
+
+# --- run and test: each does its own set-up -------------------------------------------------------
+# The set-up comes first and the rest in a make of its own, since what is installed may decide what
+# can be built.
+.PHONY: run test test-all bench setup-%
+setup-%:
+	@scripts/setup.sh $(subst +, ,$*)
+
+run: setup-build+run
+	@$(MAKE) --no-print-directory all build/guest/$(KERNEL)/initramfs.cpio
+	@scripts/run.sh '$(KERNEL)' '$(subst ','\'',$(value CMD))'
+
+TESTABLE := all unit bare assumptions
+FLOORS   := static unit assumptions bare host
+
+# Two floors under the sanitizers.  Without random addresses: the thread sanitizer's own are fixed.
+ifneq ($(SAN)$(TSAN),)
+test: setup-build+test
+	@$(MAKE) --no-print-directory $(TESTABLE)
+	@BUILD=$(BUILD) setarch -R tests/run.sh unit bare
+else
+test: setup-build+run+lab+test
+	@$(MAKE) --no-print-directory $(TESTABLE) guest-images
+	@tests/lab/fetch.sh >/dev/null
+	@tests/run.sh $(FLOORS) linux
+
+test-all: setup-build+run+lab+test
+	@$(MAKE) --no-print-directory $(TESTABLE) guest-images
+	@tests/lab/fetch.sh >/dev/null
+	@tests/run.sh $(FLOORS) linux-all
+endif
+
+# --- bench: side by side with QEMU in one run; figures are printed, not asserted ------------------
+build/bench/first_run.so: bench/first_run.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -O2 $(WARNINGS) -shared -fPIC -o $@ $<
+
+build/bench/initramfs.cpio: bench/init.c
+	@mkdir -p $(@D)/root
+	$(Q)$(MUSL_CC) -D_GNU_SOURCE -static -Os -s -o $(@D)/root/init $<
+	$(Q)mkdir -p $(@D)/root/dev && cd $(@D)/root && printf '%s\n' . ./dev ./init | cpio -o -H newc --quiet >../initramfs.cpio
+
+bench: setup-build+run+lab+bench
+	@$(MAKE) --no-print-directory all build/bench/first_run.so build/bench/initramfs.cpio \
+		build/guest/6.12-cloud/initramfs.cpio build/guest/6.1-generic/initramfs.cpio
+	@tests/lab/fetch.sh >/dev/null
+	@bench/run.sh
+
+.PHONY: clean
+clean:
+	rm -rf build build-asan build-tsan
+
+-include $(OBJS:.o=.d) $(UNIT:=.d)
+.SECONDARY:

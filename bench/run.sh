@@ -1,0 +1,10 @@
+#!/bin/bash
+# All benches: what KVM needs no speed for here, the rest here or in the lab.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+here=()
+build/ringlet doctor --check kvm || here=(tests/lab/lab exec)
+bench/compare.py start --rounds "${ROUNDS:-15}"
+bench/compare.py start --rounds "${ROUNDS:-15}" --kernel build/guest/6.1-generic/vmlinuz # 8 MiB
+"${here[@]}" bench/compare.py boot --rounds "${ROUNDS:-5}"
+"${here[@]}" bench/compare.py memory --rounds 1

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Installs, by package name, what is missing for the purposes named; says what. Silent when nothing is.
+# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench
+set -euo pipefail
+
+packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-dev liblz4-dev zlib1g-dev musl-tools"
+packages_run="busybox-static cpio kmod xz-utils zstd"
+packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
+packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd"
+packages_bench="qemu-system-x86 python3"
+
+missing=()
+for purpose; do
+	list=packages_$purpose
+	if [ -z "${!list:-}" ]; then
+		echo "setup: no such purpose: $purpose (known: build run lab test bench)" >&2
+		exit 125
+	fi
+	for package in ${!list}; do
+		[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+			case " ${missing[*]:-} " in *" $package "*) ;; *) missing+=("$package") ;; esac
+	done
+done
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || [ ${#missing[@]} = 0 ] || {
+		echo "setup: not root, and no sudo; run as root: apt-get install ${missing[*]}" >&2
+		exit 125
+	}
+	as_root=(sudo)
+fi
+# Kernels are fetched by package name later, and that wants a package list.
+case " $* " in
+*" run "*) apt-cache show linux-image-6.12-cloud-amd64 >/dev/null 2>&1 || "${as_root[@]}" apt-get update -qq ;;
+esac
+[ ${#missing[@]} -gt 0 ] || exit 0
+echo "setup: installing ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$log" 2>&1 </dev/null
+}
+# An old or empty package list is the usual reason for a failure.
+install || { "${as_root[@]}" apt-get update -qq >>"$log" 2>&1 && install; } || {
+	tail -n 20 "$log" >&2
+	echo "setup: that did not work; try: apt-get update && apt-get install ${missing[*]}" >&2
+	exit 125
+}

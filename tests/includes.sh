@@ -1,0 +1,90 @@
+#!/bin/sh
+# Who may include whom.  TAP on stdout; status 1 when a rule is broken.
+#   tests/includes.sh [ROOT]
+cd "${1:-$(dirname "$0")/..}" || exit 2
+
+# Libraries, and the only files that may know each (a shell pattern, | between several).
+libraries='
+jansson.h   vmm/stats.c|vmm/doctor.c
+liburing.h  backends/blk/uring.c|backends/blk/uring_probe.c
+libslirp.h  backends/net/slirp.c
+libfdt.h    vmm/fdt.c
+seccomp.h   vmm/seccomp.c
+'
+
+dirs=
+for d in vmm lib devices backends; do
+	[ -d "$d" ] && dirs="$dirs $d"
+done
+
+# "file:line:what is included" for every #include, one a line: all the rules look at this list.
+list=$(find $dirs -name '*.[chS]' -exec grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"]' /dev/null {} + |
+	sed -E 's/^([^:]*:[0-9]+):[^<"]*[<"]([^>"]*)[>"].*/\1:\2/' | sort)
+
+# rule NAME: reads the lines that break it
+rule() {
+	bad=$(cat)
+	if [ -z "$bad" ]; then
+		echo "ok - includes/$1"
+		return
+	fi
+	echo "$bad" | while IFS=: read -r file line what; do
+		echo "not ok - includes/$1: $file:$line $what"
+	done
+}
+
+# breaks WHO WHAT [BUT_WHO [BUT_WHAT]]: extended regular expressions over the file and what it includes
+breaks() {
+	echo "$list" | awk -F: -v who="$1" -v what="$2" -v but="${3:-^$}" -v but_what="${4:-^$}" \
+		'$1 ~ who && $3 ~ what && $1 !~ but && $3 !~ but_what'
+}
+
+# exit() outside comments and strings, but not on_exit(), .exit( or ->exit(.
+exits() {
+	find $dirs -name '*.[ch]' -exec awk -v call="$1" '
+		FNR == 1 { comment = 0 }
+		{
+			s = $0
+			gsub(/"([^"\\]|\\.)*"/, "\"\"", s)
+			if (comment) {
+				if (!sub(/^.*\*\//, "", s))
+					next
+				comment = 0
+			}
+			gsub(/\/\*([^*]|\*+[^*\/])*\*+\//, "", s)
+			if (sub(/\/\*.*/, "", s))
+				comment = 1
+			sub(/\/\/.*/, "", s)
+			if (s ~ "(^|[^A-Za-z0-9_.>])" call "[ \t]*\\(")
+				print FILENAME ":" FNR ":" $0
+		}' {} +
+}
+all_rules() {
+	breaks . '(^|/)machine\.h$' '^vmm/(main|machine)\.c$' | rule machine-is-included-by-main-only
+	breaks . '^linux/kvm\.h$' '^vmm/kvm/' | rule kvm-headers-stay-in-vmm-kvm
+	breaks '^vmm/kvm/' '^(devices|backends)/' | rule kvm-knows-no-devices
+	breaks '^devices/' '^backends/' | rule devices-know-no-backends
+	breaks '^devices/(net|blk)/' '(^|/)virtio_(pci|mmio)' | rule devices-know-no-transport
+	breaks '^devices/virtio_(pci|mmio)' '^devices/(net|blk)/' | rule transports-know-no-device
+	breaks '^backends/' '^(vmm|devices)/' '^$' \
+		'^(devices/virtio/datapath\.h|devices/net/net_port\.h|devices/blk/disk\.h|vmm/evloop\.h|vmm/guest_mem\.h)$' |
+		rule backends-know-five-headers
+	breaks . '^linux/vhost' '^backends/vhost_' | rule vhost-headers-stay-in-backends
+	breaks . '^linux/virtio_pci\.h$' '^devices/virtio_pci' | rule virtio-pci-header-stays-in-its-transport
+	breaks '^lib/' '^(vmm|devices|backends)/' | rule lib-knows-lib-only
+	# A path from the root says who is meant; "../x.h" or a bare name could be anybody.
+	breaks . '\.\./' | rule no-way-round-by-dots
+
+	echo "$libraries" | while read -r header files; do
+		[ -n "$header" ] || continue
+		pattern=$(echo "$files" | sed 's/\./\\./g')
+		breaks . "(^|/)$(echo "$header" | sed 's/\./\\./g')\$" "^($pattern)\$"
+	done | rule libraries-stay-in-their-files
+
+	exits '(quick_)?exit' | grep -v '^vmm/main\.c:' | rule exit-in-main-only
+	exits '_[eE]xit' | grep -v '^vmm/crash\.c:' | rule _exit-in-crash-only
+}
+
+result=$(all_rules)
+echo "$result"
+! echo "$result" | grep -q '^not ok'

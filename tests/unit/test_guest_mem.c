@@ -1,0 +1,581 @@
+/* Guest RAM: edges, the hole, and what is behind it. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "vmm/config.h"
+#include "vmm/guest_mem.h"
+#include "vmm/hugepages.h"
+
+#define MIB        (1ull << 20)
+#define GIB        (1ull << 30)
+#define HOLE_START (3 * GIB)
+#define HOLE_END   (4 * GIB)
+
+static struct guest_mem mem;
+static struct err e;
+
+static void teardown(void)
+{
+	guest_mem_fini(&mem);
+}
+
+static void setup(void)
+{
+	mem.fd = -1;
+}
+
+TestSuite(guest_mem, .init = setup, .fini = teardown, .timeout = 120);
+
+static int make(struct mem_config cfg)
+{
+	return guest_mem_init(&mem, &cfg, HOLE_START, HOLE_END, &e);
+}
+
+static void make_size(uint64_t size)
+{
+	cr_assert_eq(make((struct mem_config){.size = size, .share = true}), 0, "%s", e.text);
+}
+
+static uint64_t resident(void)
+{
+	struct stat st;
+
+	cr_assert_eq(fstat(mem.fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* --- the map --- */
+
+Test(guest_mem, small_ram_is_one_region)
+{
+	make_size(256 * MIB);
+	cr_expect_eq(mem.nregions, 1);
+	cr_expect_eq(mem.region[0].gpa, 0);
+	cr_expect_eq(mem.region[0].size, 256 * MIB);
+	cr_expect_eq(mem.region[0].fd_offset, 0);
+}
+
+Test(guest_mem, ram_up_to_the_hole_is_one_region)
+{
+	make_size(3 * GIB);
+	cr_expect_eq(mem.nregions, 1);
+	cr_expect_eq(mem.region[0].size, 3 * GIB);
+	cr_expect_null(guest_mem_ptr(&mem, HOLE_START, 1));
+}
+
+Test(guest_mem, the_rest_lies_above_the_hole)
+{
+	make_size(6 * GIB);
+	cr_expect_eq(mem.nregions, 2);
+	cr_expect_eq(mem.region[0].size, 3 * GIB);
+	cr_expect_eq(mem.region[1].gpa, HOLE_END);
+	cr_expect_eq(mem.region[1].size, 3 * GIB);
+	cr_expect_eq(mem.region[1].fd_offset, 3 * GIB);
+	cr_expect_eq(mem.region[1].fd, mem.fd);
+}
+
+Test(guest_mem, two_megabytes_over)
+{
+	make_size(3 * GIB + 2 * MIB);
+	cr_expect_eq(mem.nregions, 2);
+	cr_expect_eq(mem.region[1].size, 2 * MIB);
+}
+
+Test(guest_mem, is_sparse)
+{
+	make_size(6 * GIB);
+	cr_expect_eq(resident(), 0);
+}
+
+Test(guest_mem, host_and_guest_addresses_are_in_step)
+{
+	make_size(6 * GIB);
+	for (unsigned i = 0; i < 2; i++)
+		cr_expect_eq((uintptr_t)mem.region[i].hva % (2 * MIB), 0);
+}
+
+/* --- pointers --- */
+
+static void edges_of(gpa_t first, uint64_t size)
+{
+	cr_expect_not_null(guest_mem_ptr(&mem, first, 1));
+	cr_expect_not_null(guest_mem_ptr(&mem, first, size));
+	cr_expect_not_null(guest_mem_ptr(&mem, first + size - 1, 1));
+	cr_expect_null(guest_mem_ptr(&mem, first, size + 1));
+	cr_expect_null(guest_mem_ptr(&mem, first + size - 1, 2));
+	cr_expect_null(guest_mem_ptr(&mem, first + size, 1));
+	cr_expect_null(guest_mem_ptr(&mem, first - 1, 1));
+	cr_expect_null(guest_mem_ptr(&mem, first + 1, UINT64_MAX));
+	cr_expect_null(guest_mem_ptr(&mem, first + 1, UINT64_MAX - first));
+	cr_expect_not_null(guest_mem_ptr(&mem, first, 0));
+}
+
+Test(guest_mem, pointers_at_every_edge)
+{
+	static const uint64_t sizes[] = {256 * MIB, 3 * GIB, 6 * GIB};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		make_size(sizes[i]);
+		for (unsigned r = 0; r < mem.nregions; r++)
+			edges_of(mem.region[r].gpa, mem.region[r].size);
+		guest_mem_fini(&mem);
+	}
+}
+
+Test(guest_mem, no_pointer_into_the_hole)
+{
+	make_size(6 * GIB);
+	cr_expect_null(guest_mem_ptr(&mem, HOLE_START, 1));
+	cr_expect_null(guest_mem_ptr(&mem, HOLE_END - 1, 1));
+	cr_expect_null(guest_mem_ptr(&mem, HOLE_END - 1, 2));
+	cr_expect_null(guest_mem_ptr(&mem, HOLE_START - 1, GIB + 2));
+}
+
+Test(guest_mem, no_pointer_at_the_end_of_addresses)
+{
+	make_size(6 * GIB);
+	cr_expect_null(guest_mem_ptr(&mem, UINT64_MAX, 1));
+	cr_expect_null(guest_mem_ptr(&mem, UINT64_MAX, 2));
+	cr_expect_null(guest_mem_ptr(&mem, UINT64_MAX - 7, 16));
+}
+
+/* --- copies --- */
+
+Test(guest_mem, what_is_written_is_read)
+{
+	static const gpa_t at[] = {0, 1, 4095, 2 * MIB - 3, 3 * GIB - 6, 4 * GIB, 7 * GIB - 6};
+
+	make_size(6 * GIB);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		char back[6];
+
+		cr_expect_eq(guest_mem_write(&mem, at[i], "guest", 6), 0);
+		cr_expect_eq(guest_mem_read(&mem, at[i], back, 6), 0);
+		cr_expect_str_eq(back, "guest");
+		cr_expect_str_eq((char *)guest_mem_ptr(&mem, at[i], 6), "guest");
+	}
+}
+
+Test(guest_mem, copies_over_an_edge_fault)
+{
+	static const gpa_t at[] = {3 * GIB - 5, 3 * GIB,        4 * GIB - 1, 7 * GIB - 5,
+				   7 * GIB,     UINT64_MAX - 2, UINT64_MAX};
+	char buf[6] = "";
+
+	make_size(6 * GIB);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		cr_expect_eq(guest_mem_write(&mem, at[i], buf, 6), -EFAULT, "at %#lx", at[i]);
+		cr_expect_eq(guest_mem_read(&mem, at[i], buf, 6), -EFAULT, "at %#lx", at[i]);
+	}
+}
+
+Test(guest_mem, copies_of_nothing)
+{
+	make_size(256 * MIB);
+	cr_expect_eq(guest_mem_write(&mem, 256 * MIB, NULL, 0), 0);
+	cr_expect_eq(guest_mem_read(&mem, UINT64_MAX, NULL, 0), 0);
+	cr_expect_eq(guest_mem_load(&mem, UINT64_MAX, -1, 0, 0), 0);
+}
+
+/* The second region of a table may follow the first without a hole. */
+Test(guest_mem, copies_cross_regions_that_touch)
+{
+	const struct mem_config cfg = {.size = 8 * MIB, .share = true};
+	char back[8];
+
+	cr_assert_eq(guest_mem_init(&mem, &cfg, 4 * MIB, 4 * MIB, &e), 0, "%s", e.text);
+	cr_expect_eq(mem.nregions, 2);
+	cr_expect_eq(guest_mem_write(&mem, 4 * MIB - 3, "acrossX", 8), 0);
+	cr_expect_eq(guest_mem_read(&mem, 4 * MIB - 3, back, 8), 0);
+	cr_expect_str_eq(back, "acrossX");
+	cr_expect_null(guest_mem_ptr(&mem, 4 * MIB - 3, 8));
+}
+
+Test(guest_mem, knows_its_own_addresses)
+{
+	make_size(6 * GIB);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *p = mem.region[i].hva;
+
+		cr_expect(guest_mem_holds(&mem, p));
+		cr_expect(guest_mem_holds(&mem, p + mem.region[i].size - 1));
+	}
+	cr_expect(!guest_mem_holds(&mem, NULL));
+	cr_expect(!guest_mem_holds(&mem, &mem));
+	guest_mem_fini(&mem);
+	cr_expect(!guest_mem_holds(&mem, &mem));
+}
+
+/* --- loading files --- */
+
+static int file_of(size_t len)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	CLEANUP_FREE uint8_t *p = malloc(len);
+
+	for (size_t i = 0; i < len; i++)
+		p[i] = (uint8_t)(i * 13 >> 2);
+	cr_assert_eq(write(fd, p, len), len);
+	return fd;
+}
+
+static void loaded(gpa_t gpa, size_t offset, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		const uint8_t *p = guest_mem_ptr(&mem, gpa + i, 1);
+
+		cr_assert_eq(*p, (uint8_t)((offset + i) * 13 >> 2), "byte %zu", i);
+	}
+	if (guest_mem_ptr(&mem, gpa + len, 1))
+		cr_assert_eq(*(uint8_t *)guest_mem_ptr(&mem, gpa + len, 1), 0, "a byte too many");
+}
+
+static void load_all_kinds(void)
+{
+	CLEANUP_FD int fd = file_of(300001);
+
+	cr_expect_eq(guest_mem_load(&mem, 0x1003, fd, 0, 300001), 0);
+	loaded(0x1003, 0, 300001);
+	cr_expect_eq(guest_mem_load(&mem, 16 * MIB - 1, fd, 77, 200000), 0);
+	loaded(16 * MIB - 1, 77, 200000);
+	cr_expect_eq(guest_mem_load(&mem, 8 * MIB, fd, 0, 300002), -ENODATA);
+	cr_expect_eq(guest_mem_load(&mem, 8 * MIB, fd, 300001, 1), -ENODATA);
+	cr_expect_eq(guest_mem_load(&mem, 8 * MIB, fd, 400000, 1), -ENODATA);
+	cr_expect_eq(guest_mem_load(&mem, mem.region[0].size - 100, fd, 0, 101), -EFAULT);
+	cr_expect_eq(guest_mem_load(&mem, mem.region[0].size - 100, fd, 0, 100), 0);
+	cr_expect_eq(guest_mem_load(&mem, UINT64_MAX - 10, fd, 0, 100), -EFAULT);
+}
+
+Test(guest_mem, load_by_sendfile)
+{
+	make_size(64 * MIB);
+	load_all_kinds();
+}
+
+Test(guest_mem, load_into_private_ram)
+{
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB}), 0, "%s", e.text);
+	cr_expect_eq(mem.region[0].fd, -1);
+	load_all_kinds();
+}
+
+Test(guest_mem, load_into_huge_pages)
+{
+	if (make((struct mem_config){.size = 64 * MIB, .hugepage_size = 2 * MIB, .share = true}))
+		cr_skip_test("32 huge pages cannot be had");
+	load_all_kinds();
+}
+
+Test(guest_mem, load_above_the_hole)
+{
+	CLEANUP_FD int fd = file_of(5000);
+
+	make_size(6 * GIB);
+	cr_expect_eq(guest_mem_load(&mem, HOLE_END, fd, 0, 5000), 0);
+	loaded(HOLE_END, 0, 5000);
+	cr_expect_eq(guest_mem_load(&mem, 7 * GIB - 5000, fd, 0, 5000), 0);
+	loaded(7 * GIB - 5000, 0, 5000);
+	cr_expect_eq(guest_mem_load(&mem, HOLE_START - 100, fd, 0, 5000), -EFAULT);
+}
+
+Test(guest_mem, load_across_a_seam)
+{
+	const struct mem_config cfg = {.size = 8 * MIB, .share = true};
+	CLEANUP_FD int fd = file_of(5000);
+
+	cr_assert_eq(guest_mem_init(&mem, &cfg, 4 * MIB, 4 * MIB, &e), 0, "%s", e.text);
+	cr_expect_eq(guest_mem_load(&mem, 4 * MIB - 2500, fd, 0, 5000), 0);
+	loaded(4 * MIB - 2500, 0, 5000);
+}
+
+Test(guest_mem, load_does_not_move_the_files_offset)
+{
+	CLEANUP_FD int fd = file_of(5000);
+
+	make_size(64 * MIB);
+	cr_assert_eq(lseek(fd, 17, SEEK_SET), 17);
+	cr_expect_eq(guest_mem_load(&mem, 0, fd, 0, 5000), 0);
+	cr_expect_eq(lseek(fd, 0, SEEK_CUR), 17);
+}
+
+Test(guest_mem, load_of_what_cannot_be_read)
+{
+	CLEANUP_FD int fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	make_size(64 * MIB);
+	cr_expect_eq(guest_mem_load(&mem, 0, fd, 0, 10), -EISDIR);
+	cr_expect_eq(guest_mem_load(&mem, 0, -1, 0, 10), -EBADF);
+}
+
+/* --- what is behind it --- */
+
+Test(guest_mem, nobody_can_shrink_or_grow_the_memfd)
+{
+	make_size(64 * MIB);
+	cr_expect_eq(fcntl(mem.fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	cr_expect_eq(ftruncate(mem.fd, 0), -1);
+	cr_expect_eq(errno, EPERM);
+	cr_expect_eq(ftruncate(mem.fd, (off_t)(128 * MIB)), -1);
+	cr_expect_eq(fcntl(mem.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+}
+
+Test(guest_mem, shared_ram_is_the_files)
+{
+	char back[6];
+
+	make_size(6 * GIB);
+	cr_assert_eq(guest_mem_write(&mem, HOLE_END + 5, "guest", 6), 0);
+	cr_assert_eq(pread(mem.fd, back, 6, (off_t)(mem.region[1].fd_offset + 5)), 6);
+	cr_expect_str_eq(back, "guest");
+}
+
+Test(guest_mem, private_ram_is_not_the_files)
+{
+	char back[6] = "";
+
+	cr_assert_eq(make((struct mem_config){.size = 6 * GIB}), 0, "%s", e.text);
+	cr_assert_eq(guest_mem_write(&mem, HOLE_END + 5, "guest", 6), 0);
+	cr_expect_eq(mem.region[0].fd, -1);
+	cr_expect_eq(mem.region[1].fd, -1);
+	cr_expect(mem.fd < 0 || (pread(mem.fd, back, 6, (off_t)(3 * GIB + 5)) == 6 && !back[0]));
+}
+
+/* A private mapping of a file brings a page of the file in for each page of its own. */
+Test(guest_mem, private_ram_is_paid_for_once)
+{
+	cr_assert_eq(make((struct mem_config){.size = 32 * MIB}), 0, "%s", e.text);
+	memset(mem.region[0].hva, 0x5a, 32 * MIB);
+	cr_expect(mem.fd < 0 || resident() < MIB, "%lu bytes more", resident());
+}
+
+Test(guest_mem, prealloc_brings_every_page)
+{
+	cr_assert_eq(make((struct mem_config){.size = 130 * MIB, .share = true, .prealloc = true}), 0, "%s",
+		     e.text);
+	cr_expect_eq(resident(), 130 * MIB);
+}
+
+Test(guest_mem, prealloc_over_the_hole)
+{
+	const struct mem_config cfg = {.size = 100 * MIB, .share = true, .prealloc = true};
+
+	cr_assert_eq(guest_mem_init(&mem, &cfg, 34 * MIB, 4 * GIB, &e), 0, "%s", e.text);
+	cr_expect_eq(resident(), 100 * MIB);
+}
+
+static void is_clear(void)
+{
+	for (unsigned r = 0; r < mem.nregions; r++) {
+		const uint64_t *p = mem.region[r].hva;
+
+		for (uint64_t i = 0; i < mem.region[r].size / 8; i++)
+			cr_assert_eq(p[i], 0, "region %u, byte %lu", r, i * 8);
+	}
+}
+
+static void clear_all(struct mem_config cfg)
+{
+	cr_assert_eq(guest_mem_init(&mem, &cfg, 8 * MIB, 4 * GIB, &e), 0, "%s", e.text);
+	for (unsigned r = 0; r < mem.nregions; r++)
+		memset(mem.region[r].hva, 0x5a, mem.region[r].size);
+	guest_mem_clear(&mem);
+	cr_expect(mem.page_size >= 2 * MIB || !cfg.share || resident() < MIB, "pages are given back");
+	is_clear();
+	cr_expect_eq(guest_mem_write(&mem, 100, "again", 6), 0);
+}
+
+Test(guest_mem, clear_shared)
+{
+	clear_all((struct mem_config){.size = 32 * MIB, .share = true});
+}
+
+Test(guest_mem, clear_private)
+{
+	clear_all((struct mem_config){.size = 32 * MIB});
+}
+
+Test(guest_mem, clear_huge)
+{
+	if (make((struct mem_config){.size = 32 * MIB, .hugepage_size = 2 * MIB, .share = true}))
+		cr_skip_test("16 huge pages cannot be had");
+	guest_mem_fini(&mem);
+	clear_all((struct mem_config){.size = 32 * MIB, .hugepage_size = 2 * MIB, .share = true});
+}
+
+Test(guest_mem, clear_huge_and_private)
+{
+	if (make((struct mem_config){.size = 32 * MIB, .hugepage_size = 2 * MIB}))
+		cr_skip_test("16 huge pages cannot be had");
+	guest_mem_fini(&mem);
+	clear_all((struct mem_config){.size = 32 * MIB, .hugepage_size = 2 * MIB});
+}
+
+/* --- path= --- */
+
+static char dir[64];
+
+static void make_dir(void)
+{
+	strcpy(dir, "/dev/shm/ringlet-mem-XXXXXX");
+	if (!mkdtemp(dir)) {
+		strcpy(dir, "/tmp/ringlet-mem-XXXXXX");
+		cr_assert(mkdtemp(dir));
+	}
+}
+
+static void remove_dir(void)
+{
+	cr_expect_eq(rmdir(dir), 0, "something is left in %s", dir);
+}
+
+Test(guest_mem, path_leaves_no_file_behind)
+{
+	unsigned n = 0;
+	DIR *d;
+
+	make_dir();
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .path = dir, .share = true}), 0, "%s", e.text);
+	d = opendir(dir);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	cr_expect_eq(n, 2, "only . and ..");
+	load_all_kinds();
+	guest_mem_fini(&mem);
+	remove_dir();
+}
+
+Test(guest_mem, path_may_be_private)
+{
+	make_dir();
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .path = dir}), 0, "%s", e.text);
+	load_all_kinds();
+	remove_dir();
+}
+
+Test(guest_mem, path_that_is_not_there)
+{
+	cr_expect_eq(make((struct mem_config){.size = 64 * MIB, .path = "/nonexistent/dir"}), -ENOENT);
+	cr_expect(strstr(e.text, "--mem") && strstr(e.text, "/nonexistent/dir"));
+	cr_expect_eq(mem.fd, -1);
+}
+
+Test(guest_mem, path_that_is_a_file)
+{
+	cr_expect_lt(make((struct mem_config){.size = 64 * MIB, .path = "/etc/passwd"}), 0);
+	cr_expect(strstr(e.text, "/etc/passwd"));
+}
+
+Test(guest_mem, path_without_huge_pages)
+{
+	make_dir();
+	cr_expect_eq(make((struct mem_config){
+			     .size = 64 * MIB, .path = dir, .hugepage_size = 2 * MIB, .share = true}),
+		     -EINVAL);
+	cr_expect(strstr(e.text, "hugetlbfs"), "%s", e.text);
+	cr_expect(strstr(e.text, dir));
+	remove_dir();
+}
+
+Test(guest_mem, path_with_pages_of_another_size)
+{
+	make_dir();
+	if (mount("none", dir, "hugetlbfs", 0, "pagesize=2M")) {
+		remove_dir();
+		cr_skip_test("hugetlbfs cannot be mounted");
+	}
+	cr_expect_eq(
+		make((struct mem_config){.size = 2 * GIB, .path = dir, .hugepage_size = GIB, .share = true}),
+		-EINVAL);
+	cr_expect(strstr(e.text, "2 MiB") && strstr(e.text, "1024M"), "%s", e.text);
+	cr_assert_eq(umount(dir), 0);
+	remove_dir();
+}
+
+/* A tmpfs too small is no memory cgroup's doing. */
+Test(guest_mem, path_on_a_small_mount_is_explained)
+{
+	make_dir();
+	if (mount("none", dir, "tmpfs", 0, "size=16M")) {
+		remove_dir();
+		cr_skip_test("tmpfs cannot be mounted");
+	}
+	cr_expect_lt(make((struct mem_config){.size = 64 * MIB, .path = dir, .share = true, .prealloc = true}),
+		     0);
+	cr_expect(strstr(e.text, dir), "does not name the place: %s", e.text);
+	cr_assert_eq(umount(dir), 0);
+	remove_dir();
+}
+
+/* --- too few huge pages --- */
+
+Test(guest_mem, too_few_huge_pages_are_explained_with_numbers)
+{
+	int rc = make((struct mem_config){.size = 512 * GIB, .hugepage_size = 2 * MIB, .share = true});
+
+	cr_expect_eq(rc, -ENOMEM);
+	cr_expect(strstr(e.text, "262144 huge pages of 2MB"), "%s", e.text);
+	cr_expect(strstr(e.text, "echo ") && strstr(e.text, "hugepages"), "%s", e.text);
+	cr_expect_eq(mem.fd, -1);
+	cr_expect_eq(mem.nregions, 0);
+}
+
+Test(guest_mem, size_that_is_no_multiple_of_the_page)
+{
+	int rc = make((struct mem_config){.size = 3 * MIB, .hugepage_size = 2 * MIB, .share = true});
+
+	cr_expect_eq(rc, -EINVAL);
+	cr_expect(strstr(e.text, "multiple"), "%s", e.text);
+}
+
+/* --- what it leaves behind --- */
+
+Test(guest_mem, leaves_nothing_open)
+{
+	int before = dup(0), after;
+
+	close(before);
+	for (unsigned i = 0; i < 50; i++) {
+		make_size(6 * GIB);
+		guest_mem_fini(&mem);
+		guest_mem_fini(&mem);
+		make((struct mem_config){.size = 512 * GIB, .hugepage_size = 2 * MIB, .share = true});
+		make((struct mem_config){.size = 3 * MIB, .hugepage_size = 2 * MIB, .share = true});
+		make((struct mem_config){.size = 64 * MIB, .path = "/etc/passwd"});
+	}
+	after = dup(0);
+	close(after);
+	cr_expect_eq(before, after);
+}
+
+Test(guest_mem, leaves_nothing_mapped)
+{
+	char before[64], after[64];
+	int fd;
+
+	/* 4000 times 6 GiB would not fit into 47 bits of addresses if they stayed */
+	for (unsigned i = 0; i < 25000; i += 1000) {
+		make_size(6 * GIB);
+		guest_mem_fini(&mem);
+		if (i == 1000) {
+			fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+			cr_assert_gt(read(fd, before, sizeof(before)), 0);
+			close(fd);
+		}
+	}
+	fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	cr_assert_gt(read(fd, after, sizeof(after)), 0);
+	close(fd);
+	cr_expect_lt(strtoull(after, NULL, 10), strtoull(before, NULL, 10) + 1000);
+}

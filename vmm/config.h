@@ -1,0 +1,102 @@
+/* The command line as plain structs.  Nothing is opened here, so strings test it. */
+#ifndef VMM_CONFIG_H
+#define VMM_CONFIG_H
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/err.h"
+
+#define CONFIG_MAX_CPUS    1024
+#define CONFIG_MAX_APPENDS 32
+#define CONFIG_MIN_MEM     (UINT64_C(16) << 20)
+#define CONFIG_MAX_MEM     (UINT64_C(64) << 40) /* 46 address bits, the most x86-64 hosts have */
+
+enum command {
+	COMMAND_RUN,
+	COMMAND_DOCTOR,
+	COMMAND_HELP, /* print config_help(help_topic) and exit 0 */
+	COMMAND_VERSION,
+	COMMAND_COMPLETE /* print config_completion() */
+};
+
+struct mem_config {
+	uint64_t size;          /* bytes, a multiple of 2 MiB (of the huge page size where given) */
+	uint64_t hugepage_size; /* 0: ordinary pages; else 2 MiB or 1 GiB */
+	const char *path;       /* a hugetlbfs mount or any directory to make the file in, or NULL: memfd */
+	bool share;             /* default: true */
+	bool prealloc;          /* touch every page before the guest runs; implied by huge pages */
+};
+
+struct cpu_config {
+	unsigned n;                       /* vCPUs */
+	unsigned sockets, cores, threads; /* product == n; filled in by the parser where left out */
+	unsigned npin;                    /* 0: not pinned */
+	uint16_t pin[CONFIG_MAX_CPUS];    /* vCPU i runs on host CPU pin[i % npin] */
+};
+
+enum panic_action { PANIC_EXIT, PANIC_HANG, PANIC_REBOOT };
+enum reboot_action { REBOOT_EXIT, REBOOT_AGAIN };
+
+struct run_config {
+	const char *kernel; /* NULL: the newest readable /boot/vmlinuz-* */
+	const char *initrd; /* NULL: none given */
+	const char *append[CONFIG_MAX_APPENDS];
+	unsigned nappend;
+	bool default_append; /* default: true */
+	bool unpack;         /* unpack a bzImage's kernel here, not in the guest; default: true */
+	struct mem_config mem;
+	struct cpu_config cpu;
+	uint64_t timeout_ms; /* 0: none */
+	enum panic_action panic;
+	enum reboot_action reboot;
+	const char *log;        /* the console's output goes here as well, or NULL */
+	bool stats;             /* print counters at the end ... */
+	const char *stats_path; /* ... as JSON into this file, or NULL: text on stderr */
+	bool dry_run;
+	char **argv; /* after "--", NULL-terminated; NULL: no command.  Points into main's argv */
+	int argc;
+};
+
+struct doctor_config {
+	bool json;
+	const char *check; /* NULL: everything; else one check's name ("kvm"): silent when fine */
+};
+
+struct config {
+	enum command command;
+	const char *help_topic; /* "run", "doctor", "completion", or NULL for the whole */
+	bool verbose;
+	struct run_config run;
+	struct doctor_config doctor;
+	struct config_string *strings; /* copies that cfg owns; for config_free() */
+};
+
+/* Parses argv (not changed; its strings must outlive cfg; argv[argc] must be NULL).  Sets every
+ * field of cfg, whatever was in it.  0, or -EINVAL with a sentence in e that names the option, what
+ * was found, and what was expected (the nearest name for a misspelt one); -ENOMEM.
+ * config_free(cfg) is due after either. */
+int config_parse(struct config *cfg, int argc, char *const argv[], struct err *e);
+
+/* Gives back what config_parse() copied; pointers in cfg are dead then.  More than once is fine. */
+void config_free(struct config *cfg);
+
+/* "512M", "3G", "1.5G": bytes; a bare number is MiB.  0 or -EINVAL (-ERANGE: too large). */
+int config_parse_size(const char *text, uint64_t *bytes);
+
+/* "60s", "500ms", "2m", "1h", "1.5"; a bare number is seconds.  Milliseconds into *ms, 0 included.
+ * 0, -EINVAL, or -ERANGE (longer than a signed count of nanoseconds holds). */
+int config_parse_duration(const char *text, uint64_t *ms);
+
+/* Writes the command line that stands for cfg->run, quoted for a shell, defaults spelt out; parsed
+ * again it gives the same cfg->run.  Returns its length as snprintf() does. */
+int config_print_run(const struct config *cfg, char *buf, unsigned long size);
+
+/* Help texts.  At most 80 columns and 24 lines each.  Any topic but the
+ * known ones: the general text. */
+const char *config_help(const char *topic);
+
+/* Writes the bash completion script.  0, or -EIO when out did not take it. */
+int config_completion(FILE *out);
+#endif

@@ -1,0 +1,441 @@
+#include "vmm/config_options.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "vmm/config_values.h"
+#include "vmm/doctor_checks.h"
+
+#define PANIC_WORDS  "exit hang reboot"
+#define REBOOT_WORDS "exit again"
+
+void config_defaults(struct run_config *run)
+{
+	*run = (struct run_config){
+		.default_append = true,
+		.unpack = true,
+		.mem = {.size = 512 * MIB, .share = true},
+		.cpu = {.n = 1, .sockets = 1, .cores = 1, .threads = 1},
+		.panic = PANIC_EXIT,
+		.reboot = REBOOT_EXIT,
+	};
+}
+
+/* --mem */
+
+struct mem_list {
+	struct config *cfg;
+	struct mem_config mem;
+	bool prealloc_refused;
+};
+
+static int mem_size(void *dst, const char *value, struct err *e)
+{
+	return value_size(value, &((struct mem_list *)dst)->mem.size, e);
+}
+
+static int mem_hugepages(void *dst, const char *value, struct err *e)
+{
+	struct mem_config *mem = &((struct mem_list *)dst)->mem;
+	uint64_t size;
+	bool on;
+
+	if (value_switch(value, &on, NULL) == 0) {
+		if (!on)
+			mem->hugepage_size = 0;
+		else if (!mem->hugepage_size)
+			mem->hugepage_size = 2 * MIB;
+		return 0;
+	}
+	if (config_parse_size(value, &size) < 0 || (size != 2 * MIB && size != GIB))
+		return err_set(e, -EINVAL, "\"%s\" is none of: 2M 1G on off", value);
+	mem->hugepage_size = size;
+	return 0;
+}
+
+static int mem_path(void *dst, const char *value, struct err *e)
+{
+	struct mem_list *list = dst;
+
+	if (!*value)
+		return err_set(e, -EINVAL, "expected a directory, found nothing");
+	if (strlen(value) >= PATH_MAX)
+		return err_set(e, -EINVAL, "longer than a path can be (%d bytes)", PATH_MAX - 1);
+	list->mem.path = config_keep(list->cfg, value);
+	return list->mem.path ? 0 : err_set(e, -ENOMEM, "no memory left");
+}
+
+static int mem_share(void *dst, const char *value, struct err *e)
+{
+	return value_switch(value, &((struct mem_list *)dst)->mem.share, e);
+}
+
+static int mem_prealloc(void *dst, const char *value, struct err *e)
+{
+	struct mem_list *list = dst;
+	int r = value_switch(value, &list->mem.prealloc, e);
+
+	list->prealloc_refused = r == 0 && !list->mem.prealloc;
+	return r;
+}
+
+#define NO_HOTPLUG "memory is not added later; say its whole size once"
+
+static const struct key_def mem_keys[] = {
+	{.name = "size", .set = mem_size},
+	{.name = "hugepages", .words = "2M 1G on off", .bare = true, .set = mem_hugepages},
+	{.name = "path", .directory = true, .set = mem_path},
+	{.name = "share", .words = "on off", .bare = true, .set = mem_share},
+	{.name = "prealloc", .words = "on off", .bare = true, .set = mem_prealloc},
+	{.name = "hugepage_size", .hidden = true, .set = mem_hugepages},
+	{.name = "shared", .bare = true, .hidden = true, .set = mem_share},
+	{.name = "prefault", .bare = true, .hidden = true, .set = mem_prealloc},
+	{.name = "maxmem", .hint = NO_HOTPLUG},
+	{.name = "slots", .hint = NO_HOTPLUG},
+	{.name = "hotplug_size", .hint = NO_HOTPLUG},
+	{.name = "hotplug_method", .hint = NO_HOTPLUG},
+	{.name = "mergeable", .hint = "shared memory is never merged; leave it out"},
+};
+
+static int check_mem(const struct mem_config *mem, struct err *e)
+{
+	uint64_t step = mem->hugepage_size ? mem->hugepage_size : 2 * MIB;
+	char size[32], page[32], below[32], above[32], limit[32];
+
+	format_size(mem->size, size, sizeof(size));
+	format_size(step, page, sizeof(page));
+	if (mem->size < CONFIG_MIN_MEM) {
+		format_size(CONFIG_MIN_MEM, limit, sizeof(limit));
+		return err_set(e, -EINVAL, "%s is too little for a kernel; at least %s", size, limit);
+	}
+	if (mem->size > CONFIG_MAX_MEM) {
+		format_size(CONFIG_MAX_MEM, limit, sizeof(limit));
+		return err_set(e, -EINVAL,
+			       "%s is more than a host can address (%s); a bare number is MiB, "
+			       "not bytes",
+			       size, limit);
+	}
+	if (mem->size % step == 0)
+		return 0;
+	format_size(mem->size / step * step, below, sizeof(below));
+	format_size((mem->size / step + 1) * step, above, sizeof(above));
+	if (mem->size < step)
+		return err_set(e, -EINVAL, "%s is no multiple of the page size %s; nearest is %s", size, page,
+			       above);
+	return err_set(e, -EINVAL, "%s is no multiple of %s%s; nearest are %s and %s", size,
+		       mem->hugepage_size ? "the page size " : "", page, below, above);
+}
+
+static int apply_mem(struct config *cfg, const char *value, struct err *e)
+{
+	struct mem_list list = {.cfg = cfg, .mem = {.size = 512 * MIB, .share = true}};
+	int r = keys_parse(value, mem_keys, ARRAY_SIZE(mem_keys), &list, e);
+
+	if (r < 0)
+		return r;
+	if (list.mem.hugepage_size && list.prealloc_refused)
+		return err_set(e, -EINVAL,
+			       "prealloc=off cannot go with huge pages: one that is missing later "
+			       "would kill the guest");
+	list.mem.prealloc |= list.mem.hugepage_size != 0;
+	r = check_mem(&list.mem, e);
+	if (r == 0)
+		cfg->run.mem = list.mem;
+	return r;
+}
+
+/* --cpus */
+
+static int cpus_n(void *dst, const char *value, struct err *e)
+{
+	return value_number(value, 1, CONFIG_MAX_CPUS, &((struct cpu_config *)dst)->n, e);
+}
+
+static int cpus_sockets(void *dst, const char *value, struct err *e)
+{
+	return value_number(value, 1, CONFIG_MAX_CPUS, &((struct cpu_config *)dst)->sockets, e);
+}
+
+static int cpus_cores(void *dst, const char *value, struct err *e)
+{
+	return value_number(value, 1, CONFIG_MAX_CPUS, &((struct cpu_config *)dst)->cores, e);
+}
+
+static int cpus_threads(void *dst, const char *value, struct err *e)
+{
+	return value_number(value, 1, CONFIG_MAX_CPUS, &((struct cpu_config *)dst)->threads, e);
+}
+
+static int cpus_pin(void *dst, const char *value, struct err *e)
+{
+	struct cpu_config *cpu = dst;
+
+	return value_cpu_list(value, cpu->pin, &cpu->npin, e);
+}
+
+#define NO_CPU_HOTPLUG "vCPUs are not added later; say their number once"
+
+static const struct key_def cpus_keys[] = {
+	{.name = "n", .set = cpus_n},
+	{.name = "sockets", .set = cpus_sockets},
+	{.name = "cores", .set = cpus_cores},
+	{.name = "threads", .set = cpus_threads},
+	{.name = "pin", .set = cpus_pin},
+	{.name = "cpus", .hidden = true, .set = cpus_n},
+	{.name = "boot", .hidden = true, .set = cpus_n},
+	{.name = "num-cores", .hidden = true, .set = cpus_n},
+	{.name = "max", .hint = NO_CPU_HOTPLUG},
+	{.name = "maxcpus", .hint = NO_CPU_HOTPLUG},
+	{.name = "topology", .hint = "say sockets=, cores= and threads="},
+	{.name = "affinity", .hint = "say pin=2-5: vCPU 0 runs on host CPU 2, and so on"},
+	{.name = "dies", .hint = "there are sockets=, cores= and threads="},
+	{.name = "clusters", .hint = "there are sockets=, cores= and threads="},
+};
+
+static int fill_topology(struct cpu_config *cpu, struct err *e)
+{
+	unsigned *const part[] = {&cpu->cores, &cpu->sockets, &cpu->threads};
+	uint64_t product = 1;
+	unsigned *missing = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(part); i++) {
+		if (*part[i])
+			product *= *part[i];
+		else if (!missing)
+			missing = part[i];
+		else
+			*part[i] = 1;
+	}
+	if (!cpu->n) {
+		if (product > CONFIG_MAX_CPUS)
+			return err_set(e, -EINVAL, "sockets, cores and threads make %llu vCPUs; at most %d",
+				       (unsigned long long)product, CONFIG_MAX_CPUS);
+		cpu->n = (unsigned)product;
+	}
+	if (missing) {
+		if (cpu->n % product)
+			return err_set(e, -EINVAL,
+				       "%u vCPUs cannot be shared out evenly: the given sockets, "
+				       "cores and threads make %llu each",
+				       cpu->n, (unsigned long long)product);
+		*missing = (unsigned)(cpu->n / product);
+	} else if (product != cpu->n) {
+		return err_set(e, -EINVAL, "sockets=%u x cores=%u x threads=%u make %llu, not %u", cpu->sockets,
+			       cpu->cores, cpu->threads, (unsigned long long)product, cpu->n);
+	}
+	return 0;
+}
+
+static int apply_cpus(struct config *cfg, const char *value, struct err *e)
+{
+	struct cpu_config *cpu = &cfg->run.cpu;
+	int r;
+
+	memset(cpu, 0, sizeof(*cpu));
+	r = keys_parse(value, cpus_keys, ARRAY_SIZE(cpus_keys), cpu, e);
+	return r < 0 ? r : fill_topology(cpu, e);
+}
+
+/* The rest */
+
+static int apply_kernel(struct config *cfg, const char *value, struct err *e)
+{
+	(void)e;
+	cfg->run.kernel = value;
+	return 0;
+}
+
+static int apply_initrd(struct config *cfg, const char *value, struct err *e)
+{
+	(void)e;
+	cfg->run.initrd = value;
+	return 0;
+}
+
+static int apply_append(struct config *cfg, const char *value, struct err *e)
+{
+	if (cfg->run.nappend == CONFIG_MAX_APPENDS)
+		return err_set(e, -EINVAL, "given more than %d times; one may hold many words",
+			       CONFIG_MAX_APPENDS);
+	cfg->run.append[cfg->run.nappend++] = value;
+	return 0;
+}
+
+static int apply_no_default_append(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->run.default_append = false;
+	return 0;
+}
+
+static int apply_unpack(struct config *cfg, const char *value, struct err *e)
+{
+	return value_switch(value, &cfg->run.unpack, e);
+}
+
+static int apply_timeout(struct config *cfg, const char *value, struct err *e)
+{
+	return value_duration(value, &cfg->run.timeout_ms, e);
+}
+
+static int apply_panic(struct config *cfg, const char *value, struct err *e)
+{
+	unsigned i;
+	int r = value_choice(value, PANIC_WORDS, &i, e);
+
+	if (r == 0)
+		cfg->run.panic = (enum panic_action)i;
+	return r;
+}
+
+static int apply_reboot(struct config *cfg, const char *value, struct err *e)
+{
+	unsigned i;
+	int r = value_choice(value, REBOOT_WORDS, &i, e);
+
+	if (r == 0)
+		cfg->run.reboot = (enum reboot_action)i;
+	return r;
+}
+
+static int apply_log(struct config *cfg, const char *value, struct err *e)
+{
+	(void)e;
+	cfg->run.log = value;
+	return 0;
+}
+
+static int apply_stats(struct config *cfg, const char *value, struct err *e)
+{
+	(void)e;
+	cfg->run.stats = true;
+	cfg->run.stats_path = value;
+	return 0;
+}
+
+static int apply_dry_run(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->run.dry_run = true;
+	return 0;
+}
+
+static int apply_json(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->doctor.json = true;
+	return 0;
+}
+
+static int apply_check(struct config *cfg, const char *value, struct err *e)
+{
+	struct nearest near;
+
+	cfg->doctor.check = value;
+	if (doctor_check_find(value))
+		return 0;
+	nearest_init(&near, value);
+	for (size_t i = 0; i < ndoctor_checks; i++)
+		nearest_try(&near, doctor_checks[i].name);
+	if (near.best)
+		return err_set(e, -EINVAL, "no check is called \"%s\"; did you mean \"%s\"?", value, near.best);
+	return err_set(e, -EINVAL, "no check is called \"%s\"; \"ringlet doctor\" lists them", value);
+}
+
+static int apply_verbose(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->verbose = true;
+	return 0;
+}
+
+static int apply_help(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->command = COMMAND_HELP;
+	return 0;
+}
+
+static int apply_version(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->command = COMMAND_VERSION;
+	return 0;
+}
+
+const struct option_def option_defs[] = {
+	{.name = "kernel",
+	 .letter = 'k',
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_FILE,
+	 .apply = apply_kernel},
+	{.name = "initrd",
+	 .letter = 'i',
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_FILE,
+	 .apply = apply_initrd},
+	{.name = "append", .letter = 'a', .places = IN_RUN, .arg = ARG_REQUIRED, .apply = apply_append},
+	{.name = "no-default-append", .places = IN_RUN, .apply = apply_no_default_append},
+	{.name = "mem",
+	 .letter = 'm',
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = mem_keys,
+	 .nkeys = ARRAY_SIZE(mem_keys),
+	 .apply = apply_mem},
+	{.name = "cpus",
+	 .letter = 'c',
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = cpus_keys,
+	 .nkeys = ARRAY_SIZE(cpus_keys),
+	 .apply = apply_cpus},
+	{.name = "unpack",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = "on off",
+	 .apply = apply_unpack},
+	{.name = "timeout", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = apply_timeout},
+	{.name = "panic",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = PANIC_WORDS,
+	 .apply = apply_panic},
+	{.name = "reboot",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = REBOOT_WORDS,
+	 .apply = apply_reboot},
+	{.name = "log", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_log},
+	{.name = "stats", .places = IN_RUN, .arg = ARG_OPTIONAL, .value = VALUE_FILE, .apply = apply_stats},
+	{.name = "dry-run", .places = IN_RUN, .apply = apply_dry_run},
+	{.name = "json", .places = IN_DOCTOR, .apply = apply_json},
+	{.name = "check", .places = IN_DOCTOR, .arg = ARG_REQUIRED, .value = VALUE_CHECK, .apply = apply_check},
+	{.name = "verbose", .letter = 'v', .places = IN_ALL, .apply = apply_verbose},
+	{.name = "help", .letter = 'h', .places = IN_ALL, .apply = apply_help},
+	{.name = "version", .places = IN_ALL, .apply = apply_version},
+};
+const size_t noption_defs = ARRAY_SIZE(option_defs);
+
+const struct command_def command_defs[] = {
+	{"run", COMMAND_RUN, IN_RUN},           {"doctor", COMMAND_DOCTOR, IN_DOCTOR},
+	{"help", COMMAND_HELP, IN_OTHER},       {"completion", COMMAND_COMPLETE, IN_OTHER},
+	{"version", COMMAND_VERSION, IN_OTHER},
+};
+const size_t ncommand_defs = ARRAY_SIZE(command_defs);

@@ -1,0 +1,65 @@
+/* Every option there is, once: the parser, the completion script and the tests read this table. */
+#ifndef VMM_CONFIG_OPTIONS_H
+#define VMM_CONFIG_OPTIONS_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/err.h"
+#include "vmm/config.h"
+#include "vmm/config_keys.h"
+
+enum option_arg { ARG_NONE, ARG_REQUIRED, ARG_OPTIONAL /* only as --name=value */ };
+enum option_value { VALUE_OTHER, VALUE_FILE, VALUE_WORDS, VALUE_KEYS, VALUE_CHECK };
+
+/* The places on a command line that know an option. */
+#define IN_MAIN   1U /* before the subcommand */
+#define IN_RUN    2U
+#define IN_DOCTOR 4U
+#define IN_OTHER  8U /* help, completion, version */
+#define IN_ALL    (IN_MAIN | IN_RUN | IN_DOCTOR | IN_OTHER)
+
+struct option_def {
+	const char *name;
+	char letter; /* '\0': none */
+	unsigned places;
+	enum option_arg arg;
+	enum option_value value;
+	const char *words;          /* VALUE_WORDS */
+	const struct key_def *keys; /* VALUE_KEYS */
+	size_t nkeys;
+
+	/* value: NULL where there is none; lives as long as argv.  0, or a code with a sentence. */
+	int (*apply)(struct config *cfg, const char *value, struct err *e);
+};
+
+extern const struct option_def option_defs[];
+extern const size_t noption_defs;
+
+/* Other programs' words: for an option of ours, or with a hint for who tries them. */
+#define ONE_DASH 1U
+#define TWO_DASH 2U
+struct option_alias {
+	const char *name;
+	unsigned dashes;
+	const char *stands_for; /* NULL: refused, with */
+	const char *hint;
+};
+
+extern const struct option_alias option_aliases[];
+extern const size_t noption_aliases;
+
+struct command_def {
+	const char *name;
+	enum command command;
+	unsigned place;
+};
+
+extern const struct command_def command_defs[];
+extern const size_t ncommand_defs;
+
+/* A copy of text that lives until config_free(); NULL without memory. */
+const char *config_keep(struct config *cfg, const char *text);
+
+/* What a run has before any option. */
+void config_defaults(struct run_config *run);
+#endif

@@ -1,0 +1,238 @@
+#include "vmm/config_values.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+
+#define MAX_FRACTION_DIGITS 9
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* A decimal with up to 9 places, as whole + fraction / scale.  Where it ends, or NULL. */
+static const char *parse_decimal(const char *s, uint64_t *whole, uint64_t *fraction, uint64_t *scale,
+				 bool *too_large)
+{
+	*whole = *fraction = 0;
+	*scale = 1;
+	*too_large = false;
+	if (!is_digit(*s))
+		return NULL;
+	for (; is_digit(*s); s++)
+		if (__builtin_mul_overflow(*whole, 10, whole) ||
+		    __builtin_add_overflow(*whole, (uint64_t)(*s - '0'), whole))
+			*too_large = true;
+	if (*s != '.')
+		return s;
+	if (!is_digit(*++s))
+		return NULL;
+	for (unsigned n = 0; is_digit(*s); s++) {
+		if (++n > MAX_FRACTION_DIGITS)
+			return NULL;
+		*fraction = *fraction * 10 + (uint64_t)(*s - '0');
+		*scale *= 10;
+	}
+	return s;
+}
+
+int config_parse_size(const char *text, uint64_t *bytes)
+{
+	uint64_t whole, fraction, scale, unit = MIB, part;
+	bool too_large;
+	const char *s = parse_decimal(text, &whole, &fraction, &scale, &too_large);
+
+	if (!s)
+		return -EINVAL;
+	if (*s) {
+		switch (*s++) {
+		case 'k':
+		case 'K':
+			unit = UINT64_C(1) << 10;
+			break;
+		case 'm':
+		case 'M':
+			break;
+		case 'g':
+		case 'G':
+			unit = GIB;
+			break;
+		case 't':
+		case 'T':
+			unit = UINT64_C(1) << 40;
+			break;
+		default:
+			return -EINVAL;
+		}
+		if (*s && strcmp(s, "iB") != 0 && strcmp(s, "ib") != 0)
+			return -EINVAL;
+	}
+	/* 10^9 * 2^40 does not fit 64 bits. */
+	part = (uint64_t)((unsigned __int128)fraction * unit / scale);
+	if (too_large || __builtin_mul_overflow(whole, unit, &whole) ||
+	    __builtin_add_overflow(whole, part, &whole))
+		return -ERANGE;
+	*bytes = whole;
+	return 0;
+}
+
+int config_parse_duration(const char *text, uint64_t *ms)
+{
+	static const struct {
+		const char *name;
+		uint64_t ms;
+	} units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+	uint64_t whole, fraction, scale, part;
+	bool too_large;
+	const char *s = parse_decimal(text, &whole, &fraction, &scale, &too_large);
+
+	if (!s)
+		return -EINVAL;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (strcmp(s, units[i].name) != 0)
+			continue;
+		part = fraction * units[i].ms / scale;
+		if (too_large || __builtin_mul_overflow(whole, units[i].ms, &whole) ||
+		    __builtin_add_overflow(whole, part, &whole) || whole > INT64_MAX / 1000000)
+			return -ERANGE;
+		/* Rounded down to 0 it would mean "no limit". */
+		if (!whole && fraction)
+			return -EINVAL;
+		*ms = whole;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int value_switch(const char *text, bool *on, struct err *e)
+{
+	static const char *const yes[] = {"on", "true", "1"}, *const no[] = {"off", "false", "0"};
+
+	*on = true;
+	if (!text)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		if (!strcmp(text, yes[i]))
+			return 0;
+	*on = false;
+	for (size_t i = 0; i < ARRAY_SIZE(no); i++)
+		if (!strcmp(text, no[i]))
+			return 0;
+	return err_set(e, -EINVAL, "\"%s\" is neither on nor off", text);
+}
+
+int value_number(const char *text, unsigned min, unsigned max, unsigned *n, struct err *e)
+{
+	uint64_t whole, fraction, scale;
+	bool too_large;
+	const char *s = parse_decimal(text, &whole, &fraction, &scale, &too_large);
+
+	if (!s || *s || scale != 1)
+		return err_set(e, -EINVAL, "\"%s\" is not a whole number", text);
+	if (too_large || whole < min || whole > max)
+		return err_set(e, -EINVAL, "%s is not between %u and %u", text, min, max);
+	*n = (unsigned)whole;
+	return 0;
+}
+
+int value_size(const char *text, uint64_t *bytes, struct err *e)
+{
+	switch (config_parse_size(text, bytes)) {
+	case 0:
+		return 0;
+	case -ERANGE:
+		return err_set(e, -EINVAL, "%s is more than 64 bits hold", text);
+	default:
+		return err_set(e, -EINVAL,
+			       "\"%s\" is not a size; expected a number and K, M, G or T, "
+			       "such as 512M (a bare number is MiB)",
+			       text);
+	}
+}
+
+int value_duration(const char *text, uint64_t *ms, struct err *e)
+{
+	switch (config_parse_duration(text, ms)) {
+	case 0:
+		return 0;
+	case -ERANGE:
+		return err_set(e, -EINVAL, "%s is longer than 292 years; 0 is no limit", text);
+	default:
+		return err_set(e, -EINVAL,
+			       "\"%s\" is not a time of 1 ms or more; expected a number and ms, s, "
+			       "m or h, such as 60s (a bare number is seconds)",
+			       text);
+	}
+}
+
+int value_choice(const char *text, const char *words, unsigned *index, struct err *e)
+{
+	size_t len = strlen(text);
+	const char *word = words;
+
+	for (unsigned i = 0; *word; i++) {
+		size_t n = strcspn(word, " ");
+
+		if (n == len && !memcmp(word, text, n)) {
+			*index = i;
+			return 0;
+		}
+		word += n;
+		word += *word == ' ';
+	}
+	return err_set(e, -EINVAL, "\"%s\" is none of: %s", text, words);
+}
+
+static const char *parse_cpu(const char *s, unsigned *cpu)
+{
+	if (!is_digit(*s))
+		return NULL;
+	for (*cpu = 0; is_digit(*s); s++) {
+		*cpu = *cpu * 10 + (unsigned)(*s - '0');
+		if (*cpu >= CPU_SETSIZE)
+			return NULL;
+	}
+	return s;
+}
+
+int value_cpu_list(const char *text, uint16_t *cpus, unsigned *ncpus, struct err *e)
+{
+	const char *s = text;
+	unsigned n = 0, first, last;
+
+	for (;;) {
+		s = parse_cpu(s, &first);
+		last = first;
+		if (s && *s == '-')
+			s = parse_cpu(s + 1, &last);
+		if (!s || (*s && *s != '+') || last < first)
+			return err_set(e, -EINVAL,
+				       "\"%s\" is not a list of host CPUs below %d; expected "
+				       "such as 2-5 or 0-1+4",
+				       text, CPU_SETSIZE);
+		if (last - first >= CONFIG_MAX_CPUS - n)
+			return err_set(e, -EINVAL, "%s names more than %d host CPUs", text, CONFIG_MAX_CPUS);
+		for (unsigned cpu = first; cpu <= last; cpu++)
+			cpus[n++] = (uint16_t)cpu;
+		if (!*s++)
+			break;
+	}
+	*ncpus = n;
+	return 0;
+}
+
+void format_size(uint64_t bytes, char *buf, size_t len)
+{
+	if (bytes % GIB == 0 && bytes)
+		snprintf(buf, len, "%" PRIu64 "G", bytes / GIB);
+	else if (bytes % MIB == 0)
+		snprintf(buf, len, "%" PRIu64 "M", bytes / MIB);
+	else if (bytes % 1024 == 0)
+		snprintf(buf, len, "%" PRIu64 "K", bytes / 1024);
+	else
+		snprintf(buf, len, "%" PRIu64 " bytes", bytes);
+}

@@ -1,0 +1,64 @@
+/* Subcommands.  The only exit(). */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "vmm/config.h"
+#include "vmm/doctor.h"
+#include "vmm/machine.h"
+#include "vmm/outcome.h"
+#include "vmm/version.h"
+
+static int dispatch(const struct config *cfg)
+{
+	switch (cfg->command) {
+	case COMMAND_RUN:
+		return machine_run(cfg);
+	case COMMAND_DOCTOR:
+		return doctor_run(&cfg->doctor);
+	case COMMAND_HELP:
+		fputs(config_help(cfg->help_topic), stdout);
+		return 0;
+	case COMMAND_VERSION:
+		puts("ringlet " RINGLET_VERSION);
+		return 0;
+	case COMMAND_COMPLETE:
+		return config_completion(stdout) ? STATUS_FAILED : 0;
+	}
+	return STATUS_FAILED;
+}
+
+/* A file of ours that got the number of a closed stdout would be written to. */
+static void open_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+int main(int argc, char *argv[])
+{
+	static struct config cfg; /* large, and the main thread's stack is not */
+	struct err e = {0};
+	int status;
+
+	open_standard_fds();
+	if (config_parse(&cfg, argc, argv, &e)) {
+		log_error("%s", e.text);
+		status = STATUS_FAILED;
+	} else {
+		if (cfg.verbose)
+			log_set_level(LOG_DEBUG);
+		status = dispatch(&cfg);
+	}
+	config_free(&cfg);
+	if (fflush(stdout) && !status)
+		status = STATUS_FAILED;
+	exit(status);
+}
