@@ -43,9 +43,9 @@ endif
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS   += -std=c17 $(OPT) $(WARNINGS) $(HARDEN) -pthread
 LDFLAGS  += $(OPT) $(LDHARDEN) -pthread
-LDLIBS   += -ljansson -lzstd -llzma -llz4 -lz
+LDLIBS   += -luring -lslirp -ljansson -lzstd -llzma -llz4 -lz
 
-SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c)
+SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c)
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/guest_init.o
 LIB  := $(BUILD)/libringlet.a
 
@@ -92,14 +92,17 @@ $(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/tsan
 endif
 UNIT      := $(UNIT_SRCS:%.c=$(BUILD)/%)
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+# What several tests share: drivers and peers that do as they are told.
+FAKES := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fake/*.c))
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(FAKES) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(UNIT_LIBS)
 
 .PHONY: unit
 unit: $(UNIT)
 
-include tests/bare/Makefile.inc tests/assumptions/Makefile.inc
+include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc
 
 .PHONY: bare assumptions
 bare: $(BARE_GUESTS)

@@ -1,19 +1,21 @@
 #!/bin/bash
 # Installs, by package name, what is missing for the purposes named; says what. Silent when nothing is.
-# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench
+# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench fuzz
 set -euo pipefail
 
-packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-dev liblz4-dev zlib1g-dev musl-tools"
+packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-dev liblz4-dev zlib1g-dev musl-tools
+	liburing-dev libslirp-dev"
 packages_run="busybox-static cpio kmod xz-utils zstd"
 packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
 packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd"
 packages_bench="qemu-system-x86 python3"
+packages_fuzz="clang libclang-rt-14-dev llvm"
 
 missing=()
 for purpose; do
 	list=packages_$purpose
 	if [ -z "${!list:-}" ]; then
-		echo "setup: no such purpose: $purpose (known: build run lab test bench)" >&2
+		echo "setup: no such purpose: $purpose (known: build run lab test bench fuzz)" >&2
 		exit 125
 	fi
 	for package in ${!list}; do

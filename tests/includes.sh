@@ -6,8 +6,8 @@ cd "${1:-$(dirname "$0")/..}" || exit 2
 # Libraries, and the only files that may know each (a shell pattern, | between several).
 libraries='
 jansson.h   vmm/stats.c|vmm/doctor.c
-liburing.h  backends/blk/uring.c|backends/blk/uring_probe.c
-libslirp.h  backends/net/slirp.c
+liburing.h  backends/file_uring.c
+slirp/libslirp.h backends/slirp_helper.c
 libfdt.h    vmm/fdt.c
 seccomp.h   vmm/seccomp.c
 '
@@ -64,8 +64,8 @@ all_rules() {
 	breaks . '^linux/kvm\.h$' '^vmm/kvm/' | rule kvm-headers-stay-in-vmm-kvm
 	breaks '^vmm/kvm/' '^(devices|backends)/' | rule kvm-knows-no-devices
 	breaks '^devices/' '^backends/' | rule devices-know-no-backends
-	breaks '^devices/(net|blk)/' '(^|/)virtio_(pci|mmio)' | rule devices-know-no-transport
-	breaks '^devices/virtio_(pci|mmio)' '^devices/(net|blk)/' | rule transports-know-no-device
+	breaks '^devices/(net|blk|rng|console|balloon)/' '(^|/)virtio_(pci|mmio)' | rule devices-know-no-transport
+	breaks '^devices/virtio_(pci|mmio)' '^devices/(net|blk|rng|console|balloon)/' | rule transports-know-no-device
 	breaks '^backends/' '^(vmm|devices)/' '^$' \
 		'^(devices/virtio/datapath\.h|devices/net/net_port\.h|devices/blk/disk\.h|vmm/evloop\.h|vmm/guest_mem\.h)$' |
 		rule backends-know-five-headers
