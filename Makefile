@@ -163,7 +163,7 @@ build/bench/initramfs.cpio: bench/init.c
 	$(Q)mkdir -p $(@D)/root/dev && cd $(@D)/root && printf '%s\n' . ./dev ./init | cpio -o -H newc --quiet >../initramfs.cpio
 
 bench: setup-build+run+lab+bench
-	@$(MAKE) --no-print-directory all build/bench/first_run.so build/bench/initramfs.cpio \
+	@$(MAKE) --no-print-directory all build/bench/first_run.so build/bench/initramfs.cpio build/bare/debug_exit.elf \
 		build/guest/6.12-cloud/initramfs.cpio build/guest/6.1-generic/initramfs.cpio
 	@tests/lab/fetch.sh >/dev/null
 	@bench/run.sh

@@ -9,6 +9,7 @@
  * It is either /init of our own initramfs or /ringlet/init in somebody else's: it may rely on no file of the
  * guest. It must never return: the kernel panics when PID 1 does.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/input.h>
@@ -36,6 +37,7 @@
 #define COMMAND_FILE "/ringlet/command"
 #define ENV_FILE     "/ringlet/env"
 #define MODULE_LIST  "/lib/modules/ringlet.order"
+#define VIRTIO_LIST  "/lib/modules/ringlet.virtio" /* loaded where there is a virtio device */
 #define OUTPUT_TTY   "/dev/ttyS1"
 
 #define STATUS_PORT    0x5f0 /* a write here, of 1 or 4 bytes, ends the machine with that exit status */
@@ -152,16 +154,39 @@ static void load_module(const char *path)
 	close(fd);
 }
 
-static void load_modules(void)
+static void load_modules(const char *list_path)
 {
 	size_t len;
-	char *list = read_whole(MODULE_LIST, &len);
+	char *list = read_whole(list_path, &len);
 	char *save = NULL;
 
 	if (!list)
 		return;
 	for (char *path = strtok_r(list, "\n", &save); path; path = strtok_r(NULL, "\n", &save))
 		load_module(path);
+}
+
+/* By PCI's vendor, or by the name that ACPI has for virtio-mmio. */
+static bool has_virtio(void)
+{
+	struct dirent *entry;
+	bool found = access("/sys/bus/acpi/devices/LNRO0005:00", F_OK) == 0;
+	DIR *dir = opendir("/sys/bus/pci/devices");
+
+	while (!found && dir && (entry = readdir(dir))) {
+		char path[320], vendor[8] = "";
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vendor", entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		found = read(fd, vendor, sizeof(vendor) - 1) > 0 && strncmp(vendor, "0x1af4", 6) == 0;
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
 }
 
 static bool has_power_key(int fd)
@@ -432,7 +457,9 @@ int main(void)
 	signal(SIGTERM, on_signal);
 	signal(SIGUSR1, on_signal);
 	signal(SIGUSR2, on_signal);
-	load_modules();
+	load_modules(MODULE_LIST);
+	if (has_virtio())
+		load_modules(VIRTIO_LIST);
 	start_power_button();
 
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);

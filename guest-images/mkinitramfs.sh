@@ -6,6 +6,10 @@ set -euo pipefail
 
 # Loaded by init in this order, each after what it depends on.
 modules=${RINGLET_GUEST_MODULES:-pvpanic pvpanic-mmio button evdev}
+# ... and these where there is a virtio device.
+virtio_modules=${RINGLET_GUEST_VIRTIO_MODULES:-virtio_pci virtio_mmio virtio_net virtio_blk virtio_console virtio_balloon virtio-rng}
+# There for modprobe, and for the kernel itself when something is mounted.
+other_modules=${RINGLET_GUEST_OTHER_MODULES:-ext4 8021q}
 
 here=$(cd "$(dirname "$0")" && pwd)
 guest=$(cd "$here/.." && pwd)/build/guest
@@ -51,6 +55,22 @@ PS1='\h:\w\$ '
 P
 }
 
+add_modules() {
+	local name=$1 root=$2 version dir
+	version=$(cat "$guest/$name/version")
+	dir=/lib/modules/$version
+	# shellcheck disable=SC2086 # lists of words
+	{
+		"$here/modules.sh" "$guest/$name" "$root$dir" $modules | sed "s,^,$dir/," >"$root/lib/modules/ringlet.order"
+		"$here/modules.sh" "$guest/$name" "$root$dir" $virtio_modules | sed "s,^,$dir/," >"$root/lib/modules/ringlet.virtio"
+		"$here/modules.sh" "$guest/$name" "$root$dir" $other_modules >/dev/null
+	}
+	cp "$guest/$name/lib/modules/$version/modules.builtin" "$root$dir/" 2>/dev/null || true
+	depmod -b "$root" "$version" 2>/dev/null
+	# busybox reads the text.
+	rm -f "$root$dir"/modules.*.bin "$root$dir"/modules.devname "$root$dir"/modules.softdep "$root$dir"/modules.symbols
+}
+
 make_one() {
 	local name=$1 root busybox
 	[ -e "$guest/$name/version" ] || die "there is no kernel $name in build/guest; run: guest-images/fetch-kernel.sh $name"
@@ -64,8 +84,7 @@ make_one() {
 	install -m 755 "$guest/init" "$root/init"
 	add_busybox "$root" "$busybox"
 	add_etc "$root"
-	# shellcheck disable=SC2086 # a list of words
-	"$here/modules.sh" "$guest/$name" "$root/lib/modules" $modules | sed 's,^,/lib/modules/,' >"$root/lib/modules/ringlet.order"
+	add_modules "$name" "$root"
 
 	# One date and one order, so that the same contents are the same file.
 	find "$root" -exec touch -h -d @0 {} +
@@ -76,6 +95,7 @@ make_one() {
 }
 
 need cpio cpio
+need depmod kmod
 need xz xz-utils
 [ $# -gt 0 ] || die "usage: mkinitramfs.sh NAME..., for example 6.12-cloud"
 for name; do

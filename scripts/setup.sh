@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs, by package name, what is missing for the purposes named; says what. Silent when nothing is.
-# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench fuzz
+# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench fuzz tools
 set -euo pipefail
 
 packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-dev liblz4-dev zlib1g-dev musl-tools
@@ -8,6 +8,7 @@ packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-
 packages_run="busybox-static cpio kmod xz-utils zstd"
 packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
 packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd"
+packages_tools="iperf3 fio ethtool pciutils e2fsprogs util-linux iproute2 iputils-ping sockperf socat dnsmasq-base"
 packages_bench="qemu-system-x86 python3"
 packages_fuzz="clang libclang-rt-14-dev llvm"
 
@@ -15,7 +16,7 @@ missing=()
 for purpose; do
 	list=packages_$purpose
 	if [ -z "${!list:-}" ]; then
-		echo "setup: no such purpose: $purpose (known: build run lab test bench fuzz)" >&2
+		echo "setup: no such purpose: $purpose (known: build run lab test bench fuzz tools)" >&2
 		exit 125
 	fi
 	for package in ${!list}; do

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "vmm/acpi.h"
 #include "vmm/boot.h"
@@ -84,14 +85,6 @@ struct machine {
 	uint64_t started_ns;
 	struct run_stats stats;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* --- the end --- */
 
@@ -650,7 +643,7 @@ static int report_stats(struct machine *m)
 	int rc;
 
 	m->stats.console_bytes = m->console_bytes;
-	m->stats.run_ns = now_ns() - m->started_ns - m->stats.first_run_ns;
+	m->stats.run_ns = clock_ns(CLOCK_MONOTONIC) - m->started_ns - m->stats.first_run_ns;
 	if (cfg->stats && !cfg->stats_path)
 		stats_print(&m->stats, stderr);
 	rc = cfg->stats_path ? stats_write_json(&m->stats, cfg->stats_path) : 0;
@@ -684,7 +677,7 @@ int machine_run(const struct config *cfg)
 {
 	struct machine m = {
 		.cfg = &cfg->run,
-		.started_ns = now_ns(),
+		.started_ns = clock_ns(CLOCK_MONOTONIC),
 		.end_lock = PTHREAD_MUTEX_INITIALIZER,
 		.mem.fd = -1,
 		.signals.fd = -1,

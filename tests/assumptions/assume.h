@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
+
 /* <linux/kvm.h> counts the ring's entries with it */
 #define PAGE_SIZE 4096u
 #define RING_MAX  ((uint32_t)KVM_COALESCED_MMIO_MAX)
@@ -69,14 +71,6 @@ static inline void on_alarm(int unused)
 {
 	(void)unused;
 	fail("still not done after 20 s");
-}
-
-static inline uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 static inline void sleep_ms(unsigned ms)

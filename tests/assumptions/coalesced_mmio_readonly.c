@@ -139,7 +139,7 @@ static void writes_ring(const char *what, unsigned n)
 /* Nanoseconds an access; *exits counts the MMIO exits there were. */
 static uint64_t measure(unsigned *exits)
 {
-	uint64_t start = now_ns();
+	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 
 	*exits = 0;
 	for (;;) {
@@ -149,7 +149,7 @@ static uint64_t measure(unsigned *exits)
 		if (exit == KVM_EXIT_MMIO)
 			++*exits;
 		else if (vm_is_out(&vm, exit, END))
-			return (now_ns() - start) / ROUNDS;
+			return (clock_ns(CLOCK_MONOTONIC) - start) / ROUNDS;
 		else
 			fail("measuring: %s", vm_exit_text(&vm, exit));
 	}

@@ -2,7 +2,8 @@
 # PID 1 of the lab after init: sets a KVM host up and does what the file "mode" in the run directory says.
 # usage: agent.sh REPOSITORY RUN_DIRECTORY
 #
-# In mode "cases" it talks to the runner in lines on the port lab.out: "ready", "start NAME", "done NAME STATUS SECONDS".
+# In mode "cases" it talks to the runner in lines on the port lab.out: "ready", "start NAME", "done NAME STATUS SECONDS",
+# and "alive" every few seconds, without which the runner takes the lab for dead.
 # It must not end: the lab's kernel panics when it does, which is how the runner would learn of it.
 repo=$1 run=$2
 cases=/sys/fs/cgroup/case
@@ -79,6 +80,7 @@ run_cases() {
 	cd "$repo" || return
 	exec {out}>"$(port lab.out)"
 	echo ready >&"$out"
+	while sleep 5; do echo alive >&"$out"; done &
 	while IFS=$'\t' read -r name limit command; do
 		echo "start $name" >&"$out"
 		run_case "$name" "$limit" "$command"

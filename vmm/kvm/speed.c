@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 
 #define PAGE_LEN      4096U
 #define TSS_ADDR      0xfffbd000UL
@@ -38,14 +39,6 @@ struct bare_guest {
 	int signal;
 	sigset_t old_mask;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static int ioctl_failed(struct err *e, const char *name)
 {
@@ -153,9 +146,9 @@ static int run_round(struct bare_guest *g, uint32_t loops, int64_t *ns, uint32_t
 
 	if (r < 0)
 		return r;
-	start = now_ns();
+	start = (int64_t)clock_ns(CLOCK_MONOTONIC);
 	r = ioctl(g->vcpu_fd, KVM_RUN, 0UL);
-	*ns = now_ns() - start;
+	*ns = (int64_t)clock_ns(CLOCK_MONOTONIC) - start;
 	*done = loops;
 	if (r == 0)
 		return g->run->exit_reason == KVM_EXIT_HLT ? 1 : explain_exit(g->run, e);
@@ -170,11 +163,11 @@ static int run_round(struct bare_guest *g, uint32_t loops, int64_t *ns, uint32_t
 /* Longer and longer rounds, until entry and exit no longer count; then the best of a few. */
 static int measure(struct bare_guest *g, struct kvm_speed *speed, struct err *e)
 {
-	int64_t end = now_ns() + LIMIT_NS, ns;
+	int64_t end = (int64_t)clock_ns(CLOCK_MONOTONIC) + LIMIT_NS, ns;
 	uint32_t loops = FIRST_LOOPS, done;
 	unsigned rounds = 0;
 
-	while (rounds < BEST_OF && now_ns() < end) {
+	while (rounds < BEST_OF && (int64_t)clock_ns(CLOCK_MONOTONIC) < end) {
 		int r = run_round(g, loops, &ns, &done, e);
 		double rate;
 

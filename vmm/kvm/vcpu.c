@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #define VCPU_SIGNAL SIGRTMIN
@@ -23,14 +24,6 @@
 static void on_vcpu_signal(int sig)
 {
 	(void)sig; /* its only purpose is to make system calls return */
-}
-
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* --- exits --- */
@@ -243,8 +236,8 @@ static void *vcpu_thread(void *arg)
 	snprintf(name, sizeof(name), "vcpu%u", c->cfg.index);
 	pthread_setname_np(pthread_self(), name);
 	if (c->cfg.index == 0) {
-		c->stats.first_run_cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
-		c->stats.first_run_ns = now_ns(CLOCK_MONOTONIC);
+		c->stats.first_run_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+		c->stats.first_run_ns = clock_ns(CLOCK_MONOTONIC);
 	}
 	/* Requests are obeyed only where KVM_RUN returned EINTR: an exit whose completion is still owed
 	 * (PIO or MMIO read data, string I/O) is then finished, as api.rst asks for (KVM_RUN). */

@@ -14,7 +14,7 @@
 
 struct cpu_model {
 	uint32_t apic_id[CONFIG_MAX_CPUS];
-	unsigned threads, cores, sockets; /* as the guest sees them */
+	unsigned threads, cores; /* as the guest sees them */
 	unsigned thread_bits, core_bits;  /* of the APIC id */
 	struct {
 		struct kvm_cpuid2 head;
@@ -191,7 +191,6 @@ int cpu_model_init(struct cpu_model **model, struct vm *vm, const struct cpu_con
 	*model = m;
 	m->threads = cfg->threads;
 	m->cores = cfg->cores;
-	m->sockets = cfg->sockets;
 	m->thread_bits = bits_for(m->threads);
 	m->core_bits = bits_for(m->cores);
 	for (unsigned i = 0; i < cfg->n; i++)

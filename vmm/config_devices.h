@@ -1,0 +1,70 @@
+/* What --net, --disk and their like say, as plain structs. */
+#ifndef VMM_CONFIG_DEVICES_H
+#define VMM_CONFIG_DEVICES_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONFIG_MAX_NETS    8
+#define CONFIG_MAX_DISKS   16
+#define CONFIG_MAX_QUEUES  16 /* of a disk; pairs of a net */
+#define CONFIG_MAX_HOSTFWD 16
+
+enum transport_kind { TRANSPORT_PCI, TRANSPORT_MMIO };
+
+/* What every virtio device may be told. */
+struct virtio_config {
+	enum transport_kind transport; /* default: --transport, PCI */
+	bool notify_exit;              /* notify=exit: doorbells are plain exits, not ioeventfds */
+	bool irq_ioctl;                /* irq=ioctl: interrupts by a call from here, not irqfds */
+	bool doorbell_pio;             /* doorbell=pio: an I/O port rings too (PCI) */
+	bool packed, in_order;         /* default off */
+	bool event_idx, indirect;      /* default on */
+	uint16_t queue_size;           /* entries, a power of two; 0: the device's default */
+	unsigned npin;                 /* pin=: host CPUs of the data threads, thread i on pin[i % npin] */
+	uint16_t pin[CONFIG_MAX_QUEUES];
+};
+
+enum net_kind { NET_USER, NET_TAP };
+
+struct net_options {
+	enum net_kind kind;
+	struct virtio_config virtio;
+	const char *ifname; /* tap; NULL: the kernel chooses */
+	int fd;             /* tap; -1: none given */
+	unsigned queues;    /* pairs, default 1 */
+	bool has_mac;
+	uint8_t mac[6];                          /* else made from the VM's and the device's number */
+	uint16_t mtu;                            /* 0: not said to the guest */
+	uint64_t rate_bytes, rate_packets;       /* a second, each direction; 0: no limit */
+	bool csum, tso, uso, mrg_rxbuf;          /* default on */
+	unsigned nhostfwd;                       /* user */
+	const char *hostfwd[CONFIG_MAX_HOSTFWD]; /* "tcp::2222-:22", checked */
+};
+
+enum disk_aio { DISK_AIO_DEFAULT, DISK_AIO_URING, DISK_AIO_SYNC };
+
+struct disk_options {
+	const char *path;
+	struct virtio_config virtio;
+	bool read_only, direct;
+	bool writethrough; /* cache=writethrough: a write is durable before it is answered */
+	enum disk_aio aio;
+	unsigned queues;    /* default 1 */
+	const char *serial; /* at most 20 bytes; NULL: none */
+};
+
+/* A device that is there or not. */
+struct simple_options {
+	bool on;
+	struct virtio_config virtio;
+};
+
+struct devices_config {
+	enum transport_kind transport; /* --transport */
+	unsigned nnet, ndisk;
+	struct net_options net[CONFIG_MAX_NETS];    /* in the order given: net0, net1 */
+	struct disk_options disk[CONFIG_MAX_DISKS]; /* disk0, disk1 */
+	struct simple_options rng, balloon;
+	struct simple_options console; /* --console virtio: the shell is on hvc0 */
+};
+#endif
