@@ -20,7 +20,7 @@ show() {
 	tee -a "$log" | if [ -n "$verbose" ]; then
 		cat
 	else # a failure's detail follows it as "# " lines
-		awk '/^ok /{bad = 0; if (/# *SKIP/) print; fflush(); next} /^not ok /{bad = 1; print; fflush(); next} /^#/ && bad {print; fflush()}'
+		awk '/^ok /{bad = 0; if (/# *SKIP/) print; fflush(); next} /^not ok /{bad = 1; print; fflush(); next} /^# lab: the lab/ || (/^#/ && bad) {print; fflush()}'
 	fi
 }
 
