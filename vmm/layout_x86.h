@@ -29,6 +29,7 @@
 #define LAYOUT_ECAM_SIZE       (LAYOUT_ECAM_BUSES << 20)
 #define LAYOUT_VIRTIO_MMIO     0xfd000000ull
 #define LAYOUT_UART_MMIO       0xfe000000ull /* one page: the registers of ttyS0 */
+#define LAYOUT_UART_MMIO_SIZE  0x1000u
 #define LAYOUT_IOAPIC          0xfec00000ull
 #define LAYOUT_LAPIC           0xfee00000ull
 #define LAYOUT_IDENTITY_MAP    0xfffbc000ull /* KVM's own pages on Intel hosts: 1 + 3 */
