@@ -14,8 +14,8 @@
 
 struct cpu_model {
 	uint32_t apic_id[CONFIG_MAX_CPUS];
-	unsigned threads, cores; /* as the guest sees them */
-	unsigned thread_bits, core_bits;  /* of the APIC id */
+	unsigned threads, cores;         /* as the guest sees them */
+	unsigned thread_bits, core_bits; /* of the APIC id */
 	struct {
 		struct kvm_cpuid2 head;
 		struct kvm_cpuid_entry2 entry[MAX_CPUID];
