@@ -4,6 +4,7 @@
 #   make run        boot a stock Debian kernel to a shell   (CMD='uname -r': run that and power off)
 #   make test       all three floors of tests
 #   make test-all   the same, with every combination of kernel, CPUs, RAM and page size (an hour or two)
+#   make fuzz       libFuzzer on every fuzz door (FUZZ=NAME FUZZ_TIME=60)
 #   make bench      side by side with QEMU
 #   make guest-images   the four kernels and an initramfs for each
 #   make clean
@@ -86,14 +87,18 @@ UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIBS := -lcriterion
 ifdef TSAN
 # What has threads in it, by a stand-in for the library, which cannot run under this sanitizer.
-UNIT_SRCS := $(foreach t,bus console evloop guest_mem log serial terminal vcpu,tests/unit/test_$(t).c)
+UNIT_SRCS := $(foreach t,balloon bus console control evloop guest_mem inproc log loop_thread msix pci pci_bar serial terminal user_net vcpu virtio virtio_console virtio_mmio virtio_pci virtio_queue,tests/unit/test_$(t).c)
 UNIT_LIBS :=
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/tsan
 endif
 UNIT      := $(UNIT_SRCS:%.c=$(BUILD)/%)
 
 # What several tests share: drivers and peers that do as they are told.
-FAKES := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fake/*.c))
+FAKES := $(BUILD)/libfakes.a
+
+$(FAKES): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fake/*.c))
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(FAKES) $(LIB)
 	$(call say,LD,$@)
@@ -118,8 +123,11 @@ build/guest/%/vmlinuz:
 build/guest/%/initramfs.cpio: build/guest/%/vmlinuz build/guest/init guest-images/mkinitramfs.sh
 	$(Q)guest-images/mkinitramfs.sh $*
 
+build/guest/tools.img: guest-images/mktools.sh
+	$(Q)guest-images/mktools.sh
+
 .PHONY: guest-images
-guest-images: $(KERNELS:%=build/guest/%/initramfs.cpio)
+guest-images: $(KERNELS:%=build/guest/%/initramfs.cpio) build/guest/tools.img
 
 # --- run and test: each does its own set-up -------------------------------------------------------
 # The set-up comes first and the rest in a make of its own, since what is installed may decide what
@@ -132,8 +140,8 @@ run: setup-build+run
 	@$(MAKE) --no-print-directory all build/guest/$(KERNEL)/initramfs.cpio
 	@scripts/run.sh '$(KERNEL)' '$(subst ','\'',$(value CMD))'
 
-TESTABLE := all unit bare assumptions
-FLOORS   := static unit assumptions bare host
+TESTABLE := all unit bare assumptions replay
+FLOORS   := static unit replay assumptions bare host
 
 # Two floors under the sanitizers.  Without random addresses: the thread sanitizer's own are fixed.
 ifneq ($(SAN)$(TSAN),)
@@ -141,12 +149,12 @@ test: setup-build+test
 	@$(MAKE) --no-print-directory $(TESTABLE)
 	@BUILD=$(BUILD) setarch -R tests/run.sh unit bare
 else
-test: setup-build+run+lab+test
+test: setup-build+run+lab+tools+test
 	@$(MAKE) --no-print-directory $(TESTABLE) guest-images
 	@tests/lab/fetch.sh >/dev/null
 	@tests/run.sh $(FLOORS) linux
 
-test-all: setup-build+run+lab+test
+test-all: setup-build+run+lab+tools+test
 	@$(MAKE) --no-print-directory $(TESTABLE) guest-images
 	@tests/lab/fetch.sh >/dev/null
 	@tests/run.sh $(FLOORS) linux-all

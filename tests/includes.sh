@@ -5,7 +5,7 @@ cd "${1:-$(dirname "$0")/..}" || exit 2
 
 # Libraries, and the only files that may know each (a shell pattern, | between several).
 libraries='
-jansson.h   vmm/stats.c|vmm/doctor.c
+jansson.h   vmm/stats.c|vmm/doctor.c|vmm/control.c|vmm/control_client.c
 liburing.h  backends/file_uring.c
 slirp/libslirp.h backends/slirp_helper.c
 libfdt.h    vmm/fdt.c
@@ -61,6 +61,7 @@ exits() {
 }
 all_rules() {
 	breaks . '(^|/)machine\.h$' '^vmm/(main|machine)\.c$' | rule machine-is-included-by-main-only
+	breaks '^vmm/' '^(devices|backends)/' '^vmm/(main|machine|machine_devices)\.c$' | rule vmm-knows-devices-in-its-root-only
 	breaks . '^linux/kvm\.h$' '^vmm/kvm/' | rule kvm-headers-stay-in-vmm-kvm
 	breaks '^vmm/kvm/' '^(devices|backends)/' | rule kvm-knows-no-devices
 	breaks '^devices/' '^backends/' | rule devices-know-no-backends

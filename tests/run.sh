@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the floors of tests and counts. What is printed is TAP: failures whole, passes only with -v.
 # The last line is "N passed, N failed, N skipped".
-# usage: run.sh [-v] FLOOR...     FLOOR: static unit assumptions bare host linux linux-all
+# usage: run.sh [-v] FLOOR...     FLOOR: static unit replay assumptions bare host linux linux-all
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -79,6 +79,16 @@ unit() {
 	if [ -w $pool ]; then echo "$huge" >$pool; fi
 }
 
+# Every input that a fuzzer ever found worth keeping, with the sanitizers.
+replay() {
+	local program name
+	for program in tests/fuzz/fuzz_*.c; do
+		name=$(basename "$program" .c)
+		name=${name#fuzz_}
+		check "replay/$name" timeout 120 "build/replay/$name" "tests/fuzz/corpus/$name"
+	done
+}
+
 host() { # what needs the host's tools, but no guest
 	tests/man/examples.sh --host
 }
@@ -103,10 +113,10 @@ linux() { # CASES: smoke or all
 	# A case that says "# only: test-all" costs more than it tells every time.
 	if [ "$which" = all ]; then
 		mapfile -t cases < <(ls tests/lab/cases/*.sh)
-		tests/lab/matrix.sh all >"$build/matrix.list"
+		{ tests/lab/matrix.sh all && tests/lab/virtio-matrix.sh all; } >"$build/matrix.list"
 	else
 		mapfile -t cases < <(grep -L '^# only: test-all' tests/lab/cases/*.sh)
-		tests/lab/matrix.sh smoke >"$build/matrix.list"
+		{ tests/lab/matrix.sh smoke && tests/lab/virtio-matrix.sh smoke; } >"$build/matrix.list"
 	fi
 	if "$build/ringlet" doctor --check kvm >/dev/null 2>&1 && [ -z "${LAB:-}" ]; then
 		tests/lab/direct "$build/matrix.list" "${cases[@]}"
@@ -131,6 +141,7 @@ for floor; do
 	case $floor in
 	static) floor static static ;;
 	unit) floor unit unit ;;
+	replay) floor replay replay ;;
 	assumptions) floor assumptions tests/assumptions/run.sh ;;
 	bare) floor bare tests/bare/run.sh ;;
 	host) floor host host ;;

@@ -13,14 +13,18 @@ static const char fixed_half[] =
 	"\n"
 	"_ringlet_keys()\n"
 	"{\n"
-	"	local option=$1 list=$2 head= last=${2##*,} key\n"
+	"	local option=$1 list=$2 head= last=${2##*,} key first=\n"
 	"	[[ $list == *,* ]] && head=${list%,*},\n"
-	"	if [[ $last == *=* ]]; then\n"
+	"	[[ -z $head ]] && first=$(_ringlet_first \"$option\")\n"
+	"	if [[ $first == file && $last != *=* ]]; then\n"
+	"		mapfile -t COMPREPLY < <(compgen -f -- \"$last\")\n"
+	"		compopt -o filenames 2>/dev/null\n"
+	"	elif [[ $last == *=* ]]; then\n"
 	"		key=${last%%=*}\n"
 	"		mapfile -t COMPREPLY < <(_ringlet_key_values \"$option\" \"$key\" \"${last#*=}\")\n"
 	"		COMPREPLY=(\"${COMPREPLY[@]/#/$head$key=}\")\n"
 	"	else\n"
-	"		mapfile -t COMPREPLY < <(compgen -W \"$(_ringlet_key_names \"$option\")\" -- "
+	"		mapfile -t COMPREPLY < <(compgen -W \"$first $(_ringlet_key_names \"$option\")\" -- "
 	"\"$last\")\n"
 	"		COMPREPLY=(\"${COMPREPLY[@]/#/$head}\")\n"
 	"	fi\n"
@@ -152,7 +156,7 @@ static void print_operands(FILE *out)
 	fputs("\" ;;\n\thelp) echo \"", out);
 	for (size_t i = 0; i < ncommand_defs; i++)
 		fprintf(out, " %s", command_defs[i].name);
-	fputs("\" ;;\n\tcompletion) echo bash ;;\n\tesac\n}\n\n", out);
+	fputs(" " HELP_DEVICES "\" ;;\n\tcompletion) echo bash ;;\n\tesac\n}\n\n", out);
 }
 
 static void print_kinds(FILE *out)
@@ -188,43 +192,61 @@ static void print_kinds(FILE *out)
 	fputs("\tesac\n}\n\n", out);
 }
 
-static void print_key_values(FILE *out, const struct option_def *def)
+/* What may stand first without its key: words, or a file's name. */
+static void print_firsts(FILE *out)
 {
-	if (!def->nkeys)
-		return;
-	fputc('\t', out);
-	print_spellings(out, def);
-	fputs(")\n\t\tcase $2 in\n", out);
-	for (size_t i = 0; i < def->nkeys; i++) {
-		const struct key_def *key = &def->keys[i];
+	fputs("_ringlet_first()\n{\n\tcase $1 in\n", out);
+	for (size_t i = 0; i < noption_defs; i++) {
+		const struct key_def *first = option_defs[i].keys;
 
-		if (key->words)
-			fprintf(out, "\t\t%s) compgen -W \"%s\" -- \"$3\" ;;\n", key->name, key->words);
-		else if (key->directory)
-			fprintf(out, "\t\t%s) compgen -d -- \"$3\" ;;\n", key->name);
+		if (!first || (!first->file && !first->words))
+			continue;
+		fputc('\t', out);
+		print_spellings(out, &option_defs[i]);
+		fprintf(out, ") echo \"%s\" ;;\n", first->file ? "file" : first->words);
 	}
-	fputs("\t\tesac ;;\n", out);
+	fputs("\tesac\n}\n\n", out);
 }
 
-static void print_keys(FILE *out)
+static void print_key_names(FILE *out)
 {
 	fputs("_ringlet_key_names()\n{\n\tcase $1 in\n", out);
 	for (size_t i = 0; i < noption_defs; i++) {
 		const struct option_def *def = &option_defs[i];
 
-		if (!def->nkeys)
+		if (!def->keys)
 			continue;
 		fputc('\t', out);
 		print_spellings(out, def);
 		fputs(") echo \"", out);
-		for (size_t j = 0; j < def->nkeys; j++)
-			if (!def->keys[j].hidden && !def->keys[j].hint)
-				fprintf(out, " %s%s", def->keys[j].name, def->keys[j].bare ? "" : "=");
+		for (const struct key_def *key = def->keys; key; key = key_next(key))
+			if (key_is_public(key))
+				fprintf(out, " %s%s", key->name, key->bare ? "" : "=");
 		fputs("\" ;;\n", out);
 	}
-	fputs("\tesac\n}\n\n_ringlet_key_values()\n{\n\tcase $1 in\n", out);
-	for (size_t i = 0; i < noption_defs; i++)
-		print_key_values(out, &option_defs[i]);
+	fputs("\tesac\n}\n\n", out);
+}
+
+static void print_key_values(FILE *out)
+{
+	fputs("_ringlet_key_values()\n{\n\tcase $1 in\n", out);
+	for (size_t i = 0; i < noption_defs; i++) {
+		const struct option_def *def = &option_defs[i];
+
+		if (!def->keys)
+			continue;
+		fputc('\t', out);
+		print_spellings(out, def);
+		fputs(")\n\t\tcase $2 in\n", out);
+		for (const struct key_def *key = def->keys; key; key = key_next(key)) {
+			if (key->words)
+				fprintf(out, "\t\t%s) compgen -W \"%s\" -- \"$3\" ;;\n", key->name, key->words);
+			else if (key->directory || key->file)
+				fprintf(out, "\t\t%s) compgen -%c -- \"$3\" ;;\n", key->name,
+					key->file ? 'f' : 'd');
+		}
+		fputs("\t\tesac ;;\n", out);
+	}
 	fputs("\tesac\n}\n", out);
 }
 
@@ -234,7 +256,9 @@ int config_completion(FILE *out)
 	print_option_lists(out);
 	print_operands(out);
 	print_kinds(out);
-	print_keys(out);
+	print_firsts(out);
+	print_key_names(out);
+	print_key_values(out);
 	fputs(fixed_half, out);
 	return fflush(out) || ferror(out) ? -EIO : 0;
 }

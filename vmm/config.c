@@ -6,6 +6,7 @@
 
 #include "vmm/config_keys.h"
 #include "vmm/config_options.h"
+#include "vmm/control.h"
 
 struct config_string {
 	struct config_string *next;
@@ -96,6 +97,21 @@ static int unknown_option(const struct args *a, const char *typed, const char *n
 		       where ? where : "", where ? " " : "");
 }
 
+/* "--rng src=...": what follows is not the option's, and would be taken for the kernel. */
+static int check_detached(const struct args *a, const struct option_def *def, const char *typed)
+{
+	const char *next = a->next < a->argc ? a->argv[a->next] : "";
+	size_t len = strcspn(next, "=");
+
+	if (!next[len] || def->arg != ARG_OPTIONAL)
+		return 0;
+	for (const struct key_def *key = def->keys; key; key = key_next(key))
+		if (strlen(key->name) == len && !memcmp(key->name, next, len))
+			return err_set(a->e, -EINVAL, "%s: its keys are attached to it: %s=%s", typed, typed,
+				       next);
+	return 0;
+}
+
 /* Applies def, which was typed as typed, with the value attached to it (NULL: none was). */
 static int take_option(struct args *a, const struct option_def *def, const char *typed, const char *attached)
 {
@@ -117,6 +133,9 @@ static int take_option(struct args *a, const struct option_def *def, const char 
 			return err_set(a->e, -EINVAL, "%s wants a value, but none follows", typed);
 		value = a->argv[a->next++];
 	}
+	r = attached ? 0 : check_detached(a, def, typed);
+	if (r < 0)
+		return r;
 	if (value && !*value && def->value != VALUE_OTHER)
 		return err_set(a->e, -EINVAL, "%s wants a value, but was given an empty one", typed);
 	r = def->apply(a->cfg, value, a->e);
@@ -150,13 +169,14 @@ static int parse_long(struct args *a, const char *arg)
 	return unknown_option(a, typed, bare);
 }
 
-/* "-kernal" would be read as a kernel named "ernal": whoever is one letter off means the word. */
+/* "-kernal" would be read as a kernel named "ernal", "-dirve" as a disk named "irve": whoever is one
+ * letter off means the word. */
 static const char *misspelt_word(const char *word)
 {
 	if (strlen(word) < 5)
 		return NULL;
 	for (size_t i = 0; i < noption_aliases; i++)
-		if ((option_aliases[i].dashes & ONE_DASH) && option_aliases[i].stands_for &&
+		if ((option_aliases[i].dashes & ONE_DASH) && strlen(option_aliases[i].name) >= 5 &&
 		    edit_distance(option_aliases[i].name, word) == 1)
 			return option_aliases[i].name;
 	return NULL;
@@ -232,6 +252,8 @@ static int parse_run(struct args *a)
 				       operand, kernel);
 		run->kernel = kernel = operand;
 	}
+	if (r == 0 && a->cfg->command == COMMAND_RUN)
+		r = config_finish_devices(a->cfg, a->e);
 	if (r < 0 || a->next >= a->argc)
 		return r;
 	if (a->next + 1 >= a->argc)
@@ -254,6 +276,28 @@ static int parse_doctor(struct args *a)
 	return r;
 }
 
+/* ctl NAME COMMAND [ARG]...: what follows the name is the VM's to judge. */
+static int parse_ctl(struct args *a)
+{
+	struct ctl_config *ctl = &a->cfg->ctl;
+	const char *operand;
+	int r = next_operand(a, &operand);
+
+	if (r < 0 || a->cfg->command != COMMAND_CTL)
+		return r;
+	if (r == 0)
+		return err_set(a->e, -EINVAL, "ctl: which VM, and what of it? ringlet ctl NAME COMMAND");
+	ctl->name = operand;
+	ctl->argv = a->argv + a->next;
+	ctl->argc = a->argc - a->next;
+	if (!ctl->argc)
+		return err_set(a->e, -EINVAL, "ctl: what of %s? \"ringlet help ctl\" lists the commands",
+			       operand);
+	if (ctl->argc > CONTROL_MAX_ARGS)
+		return err_set(a->e, -EINVAL, "ctl: no command has more than %d words", CONTROL_MAX_ARGS);
+	return 0;
+}
+
 static const struct command_def *find_command(const char *name)
 {
 	for (size_t i = 0; i < ncommand_defs; i++)
@@ -262,9 +306,18 @@ static const struct command_def *find_command(const char *name)
 	return NULL;
 }
 
+static const char *find_topic(const char *name)
+{
+	const struct command_def *def = find_command(name);
+
+	if (!strcmp(name, HELP_DEVICES))
+		return HELP_DEVICES;
+	return def ? def->name : NULL;
+}
+
 static int unknown_command(const char *name, struct err *e)
 {
-	static const char *const later[] = {"compare", "backend", "matrix", "explain", "ctl"};
+	static const char *const later[] = {"compare", "backend", "matrix", "explain"};
 	struct nearest near;
 
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
@@ -278,6 +331,17 @@ static int unknown_command(const char *name, struct err *e)
 	return err_set(e, -EINVAL, "unknown command \"%s\"; a kernel is started by: ringlet run KERNEL", name);
 }
 
+static int unknown_topic(const char *name, struct err *e)
+{
+	struct nearest near;
+
+	nearest_init(&near, name);
+	nearest_try(&near, HELP_DEVICES);
+	if (near.best)
+		return err_set(e, -EINVAL, "unknown topic \"%s\"; did you mean \"%s\"?", name, near.best);
+	return unknown_command(name, e);
+}
+
 /* help [TOPIC], completion bash, version: one operand at most. */
 static int parse_other(struct args *a, enum command command)
 {
@@ -289,11 +353,9 @@ static int parse_other(struct args *a, enum command command)
 	if (command == COMMAND_COMPLETE && (r == 0 || strcmp(operand, "bash") != 0))
 		return err_set(a->e, -EINVAL, "completion: the shell is \"bash\", no other yet");
 	if (command == COMMAND_HELP && r > 0) {
-		const struct command_def *topic = find_command(operand);
-
-		if (!topic)
-			return unknown_command(operand, a->e);
-		a->cfg->help_topic = topic->name;
+		a->cfg->help_topic = find_topic(operand);
+		if (!a->cfg->help_topic)
+			return unknown_topic(operand, a->e);
 	}
 	if (command == COMMAND_VERSION && r > 0)
 		return err_set(a->e, -EINVAL, "version: unexpected \"%s\"", operand);
@@ -338,6 +400,9 @@ int config_parse(struct config *cfg, int argc, char *const argv[], struct err *e
 		break;
 	case COMMAND_DOCTOR:
 		r = parse_doctor(&a);
+		break;
+	case COMMAND_CTL:
+		r = parse_ctl(&a);
 		break;
 	default:
 		r = parse_other(&a, def->command);

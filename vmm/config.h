@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "lib/err.h"
+#include "vmm/config_devices.h"
 
 #define CONFIG_MAX_CPUS    1024
 #define CONFIG_MAX_APPENDS 32
@@ -16,6 +17,7 @@
 enum command {
 	COMMAND_RUN,
 	COMMAND_DOCTOR,
+	COMMAND_CTL,
 	COMMAND_HELP, /* print config_help(help_topic) and exit 0 */
 	COMMAND_VERSION,
 	COMMAND_COMPLETE /* print config_completion() */
@@ -48,14 +50,23 @@ struct run_config {
 	bool unpack;         /* unpack a bzImage's kernel here, not in the guest; default: true */
 	struct mem_config mem;
 	struct cpu_config cpu;
+	struct devices_config dev;
 	uint64_t timeout_ms; /* 0: none */
 	enum panic_action panic;
 	enum reboot_action reboot;
+	const char *name;       /* the VM's, or NULL: from the process id */
+	const char *control;    /* where the control socket shall be, or NULL: under its name */
 	const char *log;        /* the console's output goes here as well, or NULL */
 	bool stats;             /* print counters at the end ... */
 	const char *stats_path; /* ... as JSON into this file, or NULL: text on stderr */
 	bool dry_run;
 	char **argv; /* after "--", NULL-terminated; NULL: no command.  Points into main's argv */
+	int argc;
+};
+
+struct ctl_config {
+	const char *name;  /* a VM's, or the path of its socket */
+	char *const *argv; /* what to ask for; points into main's argv */
 	int argc;
 };
 
@@ -66,10 +77,11 @@ struct doctor_config {
 
 struct config {
 	enum command command;
-	const char *help_topic; /* "run", "doctor", "completion", or NULL for the whole */
+	const char *help_topic; /* "run", "devices", "doctor", ..., or NULL for the whole */
 	bool verbose;
 	struct run_config run;
 	struct doctor_config doctor;
+	struct ctl_config ctl;
 	struct config_string *strings; /* copies that cfg owns; for config_free() */
 };
 

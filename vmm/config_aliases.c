@@ -4,14 +4,17 @@
 
 #define BOTH (ONE_DASH | TWO_DASH)
 
-#define NO_DISK   "disks are not in this version; an initrd (-i) carries files"
-#define NO_NET    "network cards are not in this version"
-#define NO_DEVICE "devices beyond the console are not in this version"
+#define NO_ROOT   "not in this version; an initrd (-i) or a disk (-d) carries files"
+#define NO_DEVICE "not in this version; there are --net, --disk, --rng, --balloon and --console virtio"
+#define ONE_NET   "say the whole device at once: -n user[,hostfwd=...] or -n tap[,ifname=NAME]"
+#define ONE_DEVICE                                                                                             \
+	"each kind of device has its own option: --net, --disk, --rng, --balloon, --console virtio; "          \
+	"others are not in this version"
 #define LATER     "not in this version"
 #define CONSOLE   "leave it out: the console is always the terminal (--log copies it to a file)"
 #define ALWAYS    "leave it out: ringlet always runs on KVM"
 #define ONE_BOARD "leave it out: there is one board, and the guest has the host's CPU model"
-#define NO_SOCKET "there is no control socket in this version; signals stop the guest"
+#define NO_SOCKET "say --control FILE, or only --name NAME, and use \"ringlet ctl\""
 #define NO_GDB    "there is no debugger stub in this version"
 
 const struct option_alias option_aliases[] = {
@@ -26,6 +29,12 @@ const struct option_alias option_aliases[] = {
 	{"append", ONE_DASH, "append", NULL},
 	{"help", ONE_DASH, "help", NULL},
 	{"version", ONE_DASH, "version", NULL},
+	{"disk", ONE_DASH, "disk", NULL},
+	{"drive", BOTH, "disk", NULL},
+	{"block", TWO_DASH, "disk", NULL},
+	{"nic", BOTH, "net", NULL},
+	{"network", BOTH, "net", NULL},
+	{"console", ONE_DASH, "console", NULL},
 
 	{"hugepages", BOTH, NULL, "say -m SIZE,hugepages=2M (real huge pages, not advice)"},
 	{"hugetlbfs", BOTH, NULL, "say -m SIZE,hugepages=2M,path=DIR"},
@@ -36,14 +45,13 @@ const struct option_alias option_aliases[] = {
 	{"display", BOTH, NULL, CONSOLE},
 	{"vga", BOTH, NULL, CONSOLE},
 	{"serial", BOTH, NULL, CONSOLE},
-	{"console", BOTH, NULL, CONSOLE},
 	{"chardev", BOTH, NULL, CONSOLE},
 	{"monitor", BOTH, NULL, NO_SOCKET},
 	{"qmp", BOTH, NULL, NO_SOCKET},
 	{"api-socket", BOTH, NULL, NO_SOCKET},
 	{"api-sock", BOTH, NULL, NO_SOCKET},
-	{"control", BOTH, NULL, NO_SOCKET},
 	{"socket", BOTH, NULL, NO_SOCKET},
+	{"name", ONE_DASH, "name", NULL},
 	{"accel", BOTH, NULL, ALWAYS},
 	{"enable-kvm", BOTH, NULL, ALWAYS},
 	{"machine", BOTH, NULL, ONE_BOARD},
@@ -58,26 +66,25 @@ const struct option_alias option_aliases[] = {
 	{"gdb", BOTH, NULL, NO_GDB},
 	{"config-file", BOTH, NULL, "say it in options: ringlet run --help"},
 
-	{"d", ONE_DASH, NULL, NO_DISK},
-	{"disk", BOTH, NULL, NO_DISK},
-	{"drive", BOTH, NULL, NO_DISK},
-	{"block", BOTH, NULL, NO_DISK},
-	{"hda", BOTH, NULL, NO_DISK},
-	{"n", ONE_DASH, NULL, NO_NET},
-	{"net", BOTH, NULL, NO_NET},
-	{"netdev", BOTH, NULL, NO_NET},
-	{"nic", BOTH, NULL, NO_NET},
-	{"network", BOTH, NULL, NO_NET},
-	{"device", BOTH, NULL, NO_DEVICE},
+	{"hda", BOTH, NULL, "say -d FILE: the guest has it as /dev/vda"},
+	{"rwdisk", BOTH, NULL, "say -d FILE"},
+	{"blockdev", BOTH, NULL, "say the whole device at once: -d FILE[,ro][,direct]"},
+	{"cdrom", BOTH, NULL, "say -d FILE,ro: the guest has it as /dev/vda"},
+	{"net", ONE_DASH, NULL, ONE_NET},
+	{"netdev", BOTH, NULL, ONE_NET},
+	{"device", BOTH, NULL, ONE_DEVICE},
 	{"vsock", BOTH, NULL, NO_DEVICE},
 	{"scsi", BOTH, NULL, NO_DEVICE},
 	{"fs", BOTH, NULL, NO_DEVICE},
-	{"rng", BOTH, NULL, NO_DEVICE},
-	{"balloon", BOTH, NULL, NO_DEVICE},
-	{"transport", BOTH, NULL, NO_DEVICE},
-	{"root", BOTH, NULL, NO_DISK},
-	{"share", BOTH, NULL, NO_DISK},
-	{"virtfs", BOTH, NULL, NO_DISK},
+	{"pmem", BOTH, NULL, NO_DEVICE},
+	{"vdpa", BOTH, NULL, NO_DEVICE},
+	{"vhost-user", BOTH, NULL, NO_DEVICE},
+	{"root", BOTH, NULL, NO_ROOT},
+	{"share", BOTH, NULL, NO_ROOT},
+	{"virtfs", BOTH, NULL, NO_ROOT},
+	{"daemonize", ONE_DASH, NULL, "not here: ringlet run ... </dev/null & runs it in the background"},
+	{"numa", BOTH, NULL, LATER},
+	{"no-shutdown", ONE_DASH, NULL, LATER ": a guest that powers off ends the run"},
 	{"modules", BOTH, NULL, LATER},
 	{"env", BOTH, NULL, LATER},
 	{"boot-timeout", BOTH, NULL, LATER ": --timeout counts from the start"},
@@ -85,7 +92,100 @@ const struct option_alias option_aliases[] = {
 	{"result", BOTH, NULL, LATER ": --stats=F.json writes counters"},
 	{"junit", BOTH, NULL, LATER},
 	{"trace", BOTH, NULL, LATER},
-	{"name", BOTH, NULL, LATER},
 	{"sandbox", BOTH, NULL, LATER},
 };
 const size_t noption_aliases = ARRAY_SIZE(option_aliases);
+
+#define NO_ADDRESS  "addresses are not set from here; leave it out"
+#define NO_BACKEND  "vhost-user and vdpa are " LATER
+#define SAY_QUEUES  "it counts virtqueues elsewhere; say queues=N, the number of pairs"
+#define SAY_RATE    "say rate=12M (bytes a second), rate=10000p (packets) or both joined by \"+\""
+#define SAY_OFFLOAD "say csum=, tso= and uso="
+#define NO_NAME     "devices are numbered in the order given; leave it out"
+#define NO_LIMIT    "a disk has no limit in this version"
+#define NO_TUNING   "this is found out from the file; leave it out"
+#define NO_SPARSE   LATER "; leave it out"
+
+const struct key_def config_net_aliases[] = {
+	{.name = "mode", .stands_for = "kind"},
+	{.name = "type", .stands_for = "kind"},
+	{.name = "tap-name", .stands_for = "tap"},
+	{.name = "tapif", .stands_for = "tap"},
+	{.name = "tap-fd", .stands_for = "fd"},
+	{.name = "guest_mac", .stands_for = "mac"},
+	{.name = "macaddr", .stands_for = "mac"},
+	{.name = "host_mtu", .stands_for = "mtu"},
+	{.name = "mq", .stands_for = "queues"},
+	{.name = "vq-pairs", .stands_for = "queues"},
+	{.name = "packed-queue", .stands_for = "packed"},
+	{.name = "mrg-rxbuf", .stands_for = "mrg_rxbuf"},
+	{.name = "offload_csum", .stands_for = "csum"},
+	{.name = "offload_tso", .stands_for = "tso"},
+	{.name = "vhost-net", .stands_for = "vhost"},
+	{.name = "downscript", .stands_for = "script"},
+	{.name = "num_queues", .hint = SAY_QUEUES},
+	{.name = "vectors", .hint = "one for each queue and one more; leave it out"},
+	{.name = "fds", .hint = "one fd is one pair of queues; with more say ifname=NAME,queues=N"},
+	{.name = "vhost_user", .hint = NO_BACKEND},
+	{.name = "vhost_mode", .hint = NO_BACKEND},
+	{.name = "vhostfd", .hint = "vhost is " LATER},
+	{.name = "socket", .hint = NO_BACKEND},
+	{.name = "path", .hint = NO_BACKEND},
+	{.name = "server", .hint = NO_BACKEND},
+	{.name = "reconnect", .hint = NO_BACKEND},
+	{.name = "wait", .hint = NO_BACKEND},
+	{.name = "br", .hint = "put the tap on the bridge beforehand and say tap,ifname=NAME"},
+	{.name = "ip", .hint = NO_ADDRESS},
+	{.name = "mask", .hint = NO_ADDRESS},
+	{.name = "net", .hint = NO_ADDRESS},
+	{.name = "host", .hint = NO_ADDRESS},
+	{.name = "dns", .hint = NO_ADDRESS},
+	{.name = "dhcpstart", .hint = NO_ADDRESS},
+	{.name = "guest_ip", .hint = NO_ADDRESS},
+	{.name = "host_ip", .hint = NO_ADDRESS},
+	{.name = "host-ip", .hint = NO_ADDRESS},
+	{.name = "netmask", .hint = NO_ADDRESS},
+	{.name = "host_mac", .hint = NO_ADDRESS},
+	{.name = "guestfwd", .hint = LATER},
+	{.name = "restrict", .hint = LATER},
+	{.name = "trans", .hint = "say transport=pci or transport=mmio"},
+	{.name = "offload_ufo", .hint = SAY_OFFLOAD},
+	{.name = "guest_csum", .hint = SAY_OFFLOAD},
+	{.name = "bw_size", .hint = SAY_RATE},
+	{.name = "bw_refill_time", .hint = SAY_RATE},
+	{.name = "ops_size", .hint = SAY_RATE},
+	{.name = "ops_refill_time", .hint = SAY_RATE},
+	{.more = config_common_keys},
+};
+
+const struct key_def config_disk_aliases[] = {
+	{.name = "file", .stands_for = "path"},
+	{.name = "readonly", .stands_for = "ro"},
+	{.name = "read-only", .stands_for = "ro"},
+	{.name = "o_direct", .stands_for = "direct"},
+	{.name = "num_queues", .stands_for = "queues"},
+	{.name = "num-queues", .stands_for = "queues"},
+	{.name = "image_type", .stands_for = "format"},
+	{.name = "vhost_user", .hint = NO_BACKEND},
+	{.name = "socket", .hint = NO_BACKEND},
+	{.name = "queue_affinity", .hint = "say pin=2-5: queue 0 is served on host CPU 2, and so on"},
+	{.name = "async-executor", .hint = "say aio=uring or aio=sync"},
+	{.name = "snapshot", .hint = LATER "; copy the file, or say ro"},
+	{.name = "block-size", .hint = NO_TUNING},
+	{.name = "block_size", .hint = NO_TUNING},
+	{.name = "lock", .hint = NO_TUNING},
+	{.name = "discard", .hint = NO_SPARSE},
+	{.name = "detect-zeroes", .hint = NO_SPARSE},
+	{.name = "sparse", .hint = NO_SPARSE},
+	{.name = "werror", .hint = "errors go to the guest; leave it out"},
+	{.name = "rerror", .hint = "errors go to the guest; leave it out"},
+	{.name = "index", .hint = NO_NAME},
+	{.name = "unit", .hint = NO_NAME},
+	{.name = "rate", .hint = NO_LIMIT},
+	{.name = "rate_limit_group", .hint = NO_LIMIT},
+	{.name = "bw_size", .hint = NO_LIMIT},
+	{.name = "bw_refill_time", .hint = NO_LIMIT},
+	{.name = "ops_size", .hint = NO_LIMIT},
+	{.name = "ops_refill_time", .hint = NO_LIMIT},
+	{.more = config_common_keys},
+};

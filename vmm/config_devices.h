@@ -9,11 +9,16 @@
 #define CONFIG_MAX_QUEUES  16 /* of a disk; pairs of a net */
 #define CONFIG_MAX_HOSTFWD 16
 
+#define CONFIG_MIN_QUEUE_SIZE     16
+#define CONFIG_MIN_NET_QUEUE_SIZE 32 /* Linux sends only while 19 entries are free */
+#define CONFIG_MAX_QUEUE_SIZE     1024
+
 enum transport_kind { TRANSPORT_PCI, TRANSPORT_MMIO };
 
 /* What every virtio device may be told. */
 struct virtio_config {
 	enum transport_kind transport; /* default: --transport, PCI */
+	bool transport_set;            /* true once parsed: --transport may come after the device */
 	bool notify_exit;              /* notify=exit: doorbells are plain exits, not ioeventfds */
 	bool irq_ioctl;                /* irq=ioctl: interrupts by a call from here, not irqfds */
 	bool doorbell_pio;             /* doorbell=pio: an I/O port rings too (PCI) */

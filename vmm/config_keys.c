@@ -63,28 +63,39 @@ void nearest_try(struct nearest *n, const char *candidate)
 	}
 }
 
-static const struct key_def *find_key(const char *name, const struct key_def *keys, size_t nkeys)
+const struct key_def *key_next(const struct key_def *key)
 {
-	for (size_t i = 0; i < nkeys; i++)
-		if (!strcmp(keys[i].name, name))
-			return &keys[i];
+	key++;
+	return key->name ? key : key->more;
+}
+
+bool key_is_public(const struct key_def *key)
+{
+	return !key->hidden && !key->hint && !key->stands_for;
+}
+
+static const struct key_def *find_key(const char *name, const struct key_def *keys)
+{
+	for (const struct key_def *key = keys; key; key = key_next(key))
+		if (!strcmp(key->name, name))
+			return key->stands_for ? find_key(key->stands_for, keys) : key;
 	return NULL;
 }
 
-static int unknown_key(const char *name, const struct key_def *keys, size_t nkeys, struct err *e)
+static int unknown_key(const char *name, const struct key_def *keys, struct err *e)
 {
-	char known[256] = "";
+	char known[384] = "";
 	struct nearest near;
 	size_t len = 0;
 
 	nearest_init(&near, name);
-	for (size_t i = 0; i < nkeys; i++) {
-		if (keys[i].hidden || keys[i].hint)
+	for (const struct key_def *key = keys; key; key = key_next(key)) {
+		if (!key_is_public(key))
 			continue;
-		nearest_try(&near, keys[i].name);
+		nearest_try(&near, key->name);
 		if (len < sizeof(known))
 			len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", len ? ", " : "",
-						keys[i].name);
+						key->name);
 	}
 	if (near.best)
 		return err_set(e, -EINVAL, "unknown key \"%s\"; did you mean \"%s\"?", name, near.best);
@@ -108,36 +119,54 @@ static char *next_element(char **list)
 	return start;
 }
 
-static int set_key(const struct key_def *key, const char *value, void *dst, struct err *e)
+/* name: as it was typed, by which another program may call the key. */
+static int set_key(const struct key_def *key, const char *name, const char *value, void *dst, struct err *e)
 {
 	int r;
 
 	if (key->hint)
-		return err_set(e, -EINVAL, "%s=: %s", key->name, key->hint);
+		return err_set(e, -EINVAL, "%s=: %s", name, key->hint);
 	if (!value && !key->bare)
-		return err_set(e, -EINVAL, "\"%s\" wants a value: %s=...", key->name, key->name);
+		return err_set(e, -EINVAL, "\"%s\" wants a value: %s=...", name, name);
 	r = key->set(dst, value, e);
-	return r < 0 ? err_prefix(e, "%s", key->name) : 0;
+	return r < 0 ? err_prefix(e, "%s", name) : 0;
+}
+
+static void nearest_try_words(struct nearest *near, const char *words)
+{
+	char word[NAME_MAX_COMPARED + 1];
+
+	while (words && *words) {
+		size_t len = strcspn(words, " ");
+
+		snprintf(word, sizeof(word), "%.*s", (int)len, words);
+		nearest_try(near, word);
+		words += len;
+		words += *words == ' ';
+	}
+	/* Only how near it is matters, and it dies here. */
+	near->best = NULL;
 }
 
 /* The value without a key; where it is refused, a misspelt key may be likelier than a bad value. */
-static int set_first(const char *value, const struct key_def *keys, size_t nkeys, void *dst, struct err *e)
+static int set_first(const char *value, const struct key_def *keys, void *dst, struct err *e)
 {
 	struct nearest near;
-	int r = set_key(&keys[0], value, dst, e);
+	int r = set_key(&keys[0], keys[0].name, value, dst, e);
+	unsigned distance;
 
 	if (r >= 0 || (*value >= '0' && *value <= '9'))
 		return r;
 	nearest_init(&near, value);
-	for (size_t i = 0; i < nkeys; i++)
-		if (!keys[i].hidden && !keys[i].hint)
-			nearest_try(&near, keys[i].name);
-	if (near.best)
-		return unknown_key(value, keys, nkeys, e);
-	return r;
+	nearest_try_words(&near, keys[0].words);
+	distance = near.distance;
+	for (const struct key_def *key = keys; key; key = key_next(key))
+		if (key_is_public(key))
+			nearest_try(&near, key->name);
+	return near.distance < distance ? unknown_key(value, keys, e) : r;
 }
 
-int keys_parse(const char *list, const struct key_def *keys, size_t nkeys, void *dst, struct err *e)
+int keys_parse(const char *list, const struct key_def *keys, void *dst, struct err *e)
 {
 	CLEANUP_FREE char *copy = strdup(list);
 	char *rest = copy, *element;
@@ -152,15 +181,15 @@ int keys_parse(const char *list, const struct key_def *keys, size_t nkeys, void 
 
 		if (value)
 			*value++ = '\0';
-		key = find_key(element, keys, nkeys);
+		key = find_key(element, keys);
 		if (key)
-			r = set_key(key, value, dst, e);
+			r = set_key(key, element, value, dst, e);
 		else if (!*element)
 			r = err_set(e, -EINVAL, "nothing where a key was expected in \"%s\"", list);
 		else if (first && !value)
-			r = set_first(element, keys, nkeys, dst, e);
+			r = set_first(element, keys, dst, e);
 		else
-			r = unknown_key(element, keys, nkeys, e);
+			r = unknown_key(element, keys, e);
 		if (r < 0)
 			return r;
 		first = false;

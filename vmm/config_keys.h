@@ -7,21 +7,31 @@
 #include "lib/err.h"
 
 struct key_def {
-	const char *name;
-	const char *words; /* the values it may have, separated by spaces, where known */
-	bool directory;    /* its value is one */
-	bool bare;         /* may stand without "=value" */
-	bool hidden;       /* another program's word for a key of ours: taken, not advertised */
-	const char *hint;  /* another program's key with another meaning: what to say, or NULL */
+	const char *name;       /* NULL ends a table */
+	const char *words;      /* the values it may have, separated by spaces, where known */
+	bool directory;         /* its value is one */
+	bool file;              /* its value is one */
+	bool bare;              /* may stand without "=value" */
+	bool hidden;            /* another program's: taken, not advertised */
+	const char *stands_for; /* another program's word for this key of ours, or NULL */
+	const char *hint;       /* another program's key with another meaning: what to say, or NULL */
 
 	/* Takes the value (NULL: the key stood bare; the string dies with the call).  0 or a negative
 	 * code with a sentence in e that need not repeat the key. */
 	int (*set)(void *dst, const char *value, struct err *e);
+
+	const struct key_def *more; /* of the last: the table that goes on, or NULL */
 };
+
+/* for (key = keys; key; key = key_next(key)): all of a table and those it goes on with. */
+const struct key_def *key_next(const struct key_def *key);
+
+/* Whether key is one of ours, which help, manual and completion name. */
+bool key_is_public(const struct key_def *key);
 
 /* Calls set() of every key in list, in order.  What stands first and is no key is the value of
  * keys[0].  A doubled comma stands for a comma in a value.  0 or a negative code with a sentence. */
-int keys_parse(const char *list, const struct key_def *keys, size_t nkeys, void *dst, struct err *e);
+int keys_parse(const char *list, const struct key_def *keys, void *dst, struct err *e);
 
 /* Insertions, deletions, replacements and swaps of neighbours that make b of a. */
 unsigned edit_distance(const char *a, const char *b);

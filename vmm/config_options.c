@@ -7,6 +7,7 @@
 
 #include "lib/cleanup.h"
 #include "vmm/config_values.h"
+#include "vmm/control.h"
 #include "vmm/doctor_checks.h"
 
 #define PANIC_WORDS  "exit hang reboot"
@@ -90,14 +91,15 @@ static const struct key_def mem_keys[] = {
 	{.name = "path", .directory = true, .set = mem_path},
 	{.name = "share", .words = "on off", .bare = true, .set = mem_share},
 	{.name = "prealloc", .words = "on off", .bare = true, .set = mem_prealloc},
-	{.name = "hugepage_size", .hidden = true, .set = mem_hugepages},
-	{.name = "shared", .bare = true, .hidden = true, .set = mem_share},
-	{.name = "prefault", .bare = true, .hidden = true, .set = mem_prealloc},
+	{.name = "hugepage_size", .stands_for = "hugepages"},
+	{.name = "shared", .stands_for = "share"},
+	{.name = "prefault", .stands_for = "prealloc"},
 	{.name = "maxmem", .hint = NO_HOTPLUG},
 	{.name = "slots", .hint = NO_HOTPLUG},
 	{.name = "hotplug_size", .hint = NO_HOTPLUG},
 	{.name = "hotplug_method", .hint = NO_HOTPLUG},
 	{.name = "mergeable", .hint = "shared memory is never merged; leave it out"},
+	{.name = NULL},
 };
 
 static int check_mem(const struct mem_config *mem, struct err *e)
@@ -132,7 +134,7 @@ static int check_mem(const struct mem_config *mem, struct err *e)
 static int apply_mem(struct config *cfg, const char *value, struct err *e)
 {
 	struct mem_list list = {.cfg = cfg, .mem = {.size = 512 * MIB, .share = true}};
-	int r = keys_parse(value, mem_keys, ARRAY_SIZE(mem_keys), &list, e);
+	int r = keys_parse(value, mem_keys, &list, e);
 
 	if (r < 0)
 		return r;
@@ -173,7 +175,7 @@ static int cpus_pin(void *dst, const char *value, struct err *e)
 {
 	struct cpu_config *cpu = dst;
 
-	return value_cpu_list(value, cpu->pin, &cpu->npin, e);
+	return value_cpu_list(value, cpu->pin, CONFIG_MAX_CPUS, &cpu->npin, e);
 }
 
 #define NO_CPU_HOTPLUG "vCPUs are not added later; say their number once"
@@ -184,15 +186,16 @@ static const struct key_def cpus_keys[] = {
 	{.name = "cores", .set = cpus_cores},
 	{.name = "threads", .set = cpus_threads},
 	{.name = "pin", .set = cpus_pin},
-	{.name = "cpus", .hidden = true, .set = cpus_n},
-	{.name = "boot", .hidden = true, .set = cpus_n},
-	{.name = "num-cores", .hidden = true, .set = cpus_n},
+	{.name = "cpus", .stands_for = "n"},
+	{.name = "boot", .stands_for = "n"},
+	{.name = "num-cores", .stands_for = "n"},
 	{.name = "max", .hint = NO_CPU_HOTPLUG},
 	{.name = "maxcpus", .hint = NO_CPU_HOTPLUG},
 	{.name = "topology", .hint = "say sockets=, cores= and threads="},
 	{.name = "affinity", .hint = "say pin=2-5: vCPU 0 runs on host CPU 2, and so on"},
 	{.name = "dies", .hint = "there are sockets=, cores= and threads="},
 	{.name = "clusters", .hint = "there are sockets=, cores= and threads="},
+	{.name = NULL},
 };
 
 static int fill_topology(struct cpu_config *cpu, struct err *e)
@@ -235,7 +238,7 @@ static int apply_cpus(struct config *cfg, const char *value, struct err *e)
 	int r;
 
 	memset(cpu, 0, sizeof(*cpu));
-	r = keys_parse(value, cpus_keys, ARRAY_SIZE(cpus_keys), cpu, e);
+	r = keys_parse(value, cpus_keys, cpu, e);
 	return r < 0 ? r : fill_topology(cpu, e);
 }
 
@@ -300,6 +303,23 @@ static int apply_reboot(struct config *cfg, const char *value, struct err *e)
 	if (r == 0)
 		cfg->run.reboot = (enum reboot_action)i;
 	return r;
+}
+
+static int apply_name(struct config *cfg, const char *value, struct err *e)
+{
+	if (!control_name_ok(value))
+		return err_set(e, -EINVAL,
+			       "\"%s\" cannot be a name: letters, digits, . _ - and at most %d of them", value,
+			       CONTROL_NAME_MAX);
+	cfg->run.name = value;
+	return 0;
+}
+
+static int apply_control(struct config *cfg, const char *value, struct err *e)
+{
+	(void)e;
+	cfg->run.control = value;
+	return 0;
 }
 
 static int apply_log(struct config *cfg, const char *value, struct err *e)
@@ -393,7 +413,6 @@ const struct option_def option_defs[] = {
 	 .arg = ARG_REQUIRED,
 	 .value = VALUE_KEYS,
 	 .keys = mem_keys,
-	 .nkeys = ARRAY_SIZE(mem_keys),
 	 .apply = apply_mem},
 	{.name = "cpus",
 	 .letter = 'c',
@@ -401,8 +420,45 @@ const struct option_def option_defs[] = {
 	 .arg = ARG_REQUIRED,
 	 .value = VALUE_KEYS,
 	 .keys = cpus_keys,
-	 .nkeys = ARRAY_SIZE(cpus_keys),
 	 .apply = apply_cpus},
+	{.name = "net",
+	 .letter = 'n',
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = config_net_keys,
+	 .apply = config_apply_net},
+	{.name = "disk",
+	 .letter = 'd',
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = config_disk_keys,
+	 .apply = config_apply_disk},
+	{.name = "rng",
+	 .places = IN_RUN,
+	 .arg = ARG_OPTIONAL,
+	 .value = VALUE_KEYS,
+	 .keys = config_rng_keys,
+	 .apply = config_apply_rng},
+	{.name = "balloon",
+	 .places = IN_RUN,
+	 .arg = ARG_OPTIONAL,
+	 .value = VALUE_KEYS,
+	 .keys = config_balloon_keys,
+	 .apply = config_apply_balloon},
+	{.name = "console",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = config_console_keys,
+	 .apply = config_apply_console},
+	{.name = "transport",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = TRANSPORT_WORDS,
+	 .apply = config_apply_transport},
 	{.name = "unpack",
 	 .places = IN_RUN,
 	 .arg = ARG_REQUIRED,
@@ -422,6 +478,8 @@ const struct option_def option_defs[] = {
 	 .value = VALUE_WORDS,
 	 .words = REBOOT_WORDS,
 	 .apply = apply_reboot},
+	{.name = "name", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = apply_name},
+	{.name = "control", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_control},
 	{.name = "log", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_log},
 	{.name = "stats", .places = IN_RUN, .arg = ARG_OPTIONAL, .value = VALUE_FILE, .apply = apply_stats},
 	{.name = "dry-run", .places = IN_RUN, .apply = apply_dry_run},
@@ -436,6 +494,6 @@ const size_t noption_defs = ARRAY_SIZE(option_defs);
 const struct command_def command_defs[] = {
 	{"run", COMMAND_RUN, IN_RUN},           {"doctor", COMMAND_DOCTOR, IN_DOCTOR},
 	{"help", COMMAND_HELP, IN_OTHER},       {"completion", COMMAND_COMPLETE, IN_OTHER},
-	{"version", COMMAND_VERSION, IN_OTHER},
+	{"version", COMMAND_VERSION, IN_OTHER}, {"ctl", COMMAND_CTL, IN_CTL},
 };
 const size_t ncommand_defs = ARRAY_SIZE(command_defs);

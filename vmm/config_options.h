@@ -16,7 +16,8 @@ enum option_value { VALUE_OTHER, VALUE_FILE, VALUE_WORDS, VALUE_KEYS, VALUE_CHEC
 #define IN_RUN    2U
 #define IN_DOCTOR 4U
 #define IN_OTHER  8U /* help, completion, version */
-#define IN_ALL    (IN_MAIN | IN_RUN | IN_DOCTOR | IN_OTHER)
+#define IN_CTL    16U
+#define IN_ALL    (IN_MAIN | IN_RUN | IN_DOCTOR | IN_OTHER | IN_CTL)
 
 struct option_def {
 	const char *name;
@@ -25,8 +26,7 @@ struct option_def {
 	enum option_arg arg;
 	enum option_value value;
 	const char *words;          /* VALUE_WORDS */
-	const struct key_def *keys; /* VALUE_KEYS */
-	size_t nkeys;
+	const struct key_def *keys; /* VALUE_KEYS; the last has no name */
 
 	/* value: NULL where there is none; lives as long as argv.  0, or a code with a sentence. */
 	int (*apply)(struct config *cfg, const char *value, struct err *e);
@@ -62,4 +62,26 @@ const char *config_keep(struct config *cfg, const char *text);
 
 /* What a run has before any option. */
 void config_defaults(struct run_config *run);
+
+/* The topic of help that is no command. */
+#define HELP_DEVICES "devices"
+
+/* The options of virtio devices (config_devices.c), for the table. */
+#define TRANSPORT_WORDS "pci mmio"
+extern const struct key_def config_net_keys[], config_disk_keys[], config_rng_keys[], config_balloon_keys[],
+	config_console_keys[], config_common_keys[];
+
+/* Other programs' keys of them (config_aliases.c); they go on with config_common_keys. */
+extern const struct key_def config_net_aliases[], config_disk_aliases[];
+
+int config_apply_net(struct config *cfg, const char *value, struct err *e);
+int config_apply_disk(struct config *cfg, const char *value, struct err *e);
+int config_apply_rng(struct config *cfg, const char *value, struct err *e);
+int config_apply_balloon(struct config *cfg, const char *value, struct err *e);
+int config_apply_console(struct config *cfg, const char *value, struct err *e);
+int config_apply_transport(struct config *cfg, const char *value, struct err *e);
+
+/* After the last option: gives --transport to the devices that were told none, and refuses what does
+ * not go together then.  0 or -EINVAL with a sentence. */
+int config_finish_devices(struct config *cfg, struct err *e);
 #endif

@@ -1,5 +1,4 @@
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,24 +31,33 @@ static bool is_plain(char c)
 	       (c && strchr("_@%+=:,./-", c));
 }
 
-static void add_quoted(struct text *t, const char *s)
+/* For a shell, all of it in quotes where any of it needs them. */
+static void add_escaped(struct text *t, const char *s, bool in_list)
 {
 	const char *p = s;
+	bool quotes;
 
 	while (is_plain(*p))
 		p++;
-	if (!*p && *s) {
-		add(t, s);
-		return;
-	}
-	add_char(t, '\'');
+	quotes = *p || !*s;
+	if (quotes)
+		add_char(t, '\'');
 	for (; *s; s++) {
+		/* In a list a comma stands for itself only when doubled. */
+		if (*s == ',' && in_list)
+			add_char(t, ',');
 		if (*s == '\'')
 			add(t, "'\\''");
 		else
 			add_char(t, *s);
 	}
-	add_char(t, '\'');
+	if (quotes)
+		add_char(t, '\'');
+}
+
+static void add_quoted(struct text *t, const char *s)
+{
+	add_escaped(t, s, false);
 }
 
 static void add_option(struct text *t, const char *name, const char *value)
@@ -62,30 +70,33 @@ static void add_option(struct text *t, const char *name, const char *value)
 	}
 }
 
+/* ",key=value"; value may hold anything. */
+static void add_key(struct text *t, const char *key, const char *value)
+{
+	add_char(t, ',');
+	add(t, key);
+	add_char(t, '=');
+	add_escaped(t, value, true);
+}
+
+static void add_switch(struct text *t, const char *key, bool on)
+{
+	add_key(t, key, on ? "on" : "off");
+}
+
 static void add_mem(struct text *t, const struct mem_config *mem)
 {
-	char size[32], page[32], value[2 * PATH_MAX + 128] = "";
-	struct text list = {.buf = value, .size = sizeof(value)};
+	char size[32], page[32];
 
 	format_size(mem->size, size, sizeof(size));
 	format_size(mem->hugepage_size, page, sizeof(page));
-	add(&list, size);
-	if (mem->hugepage_size) {
-		add(&list, ",hugepages=");
-		add(&list, page);
-	}
-	if (mem->path) {
-		add(&list, ",path=");
-		for (const char *s = mem->path; *s; s++) {
-			/* In a list a comma stands for itself only when doubled. */
-			if (*s == ',')
-				add_char(&list, ',');
-			add_char(&list, *s);
-		}
-	}
-	add(&list, mem->share ? ",share=on" : ",share=off");
-	add(&list, mem->prealloc ? ",prealloc=on" : ",prealloc=off");
-	add_option(t, "mem", value);
+	add_option(t, "mem", size);
+	if (mem->hugepage_size)
+		add_key(t, "hugepages", page);
+	if (mem->path)
+		add_key(t, "path", mem->path);
+	add_switch(t, "share", mem->share);
+	add_switch(t, "prealloc", mem->prealloc);
 }
 
 static void add_number(struct text *t, const char *before, unsigned n)
@@ -97,21 +108,133 @@ static void add_number(struct text *t, const char *before, unsigned n)
 	add(t, digits);
 }
 
+static void add_pins(struct text *t, const uint16_t *pin, unsigned npin)
+{
+	for (unsigned i = 0; i < npin; i++) {
+		unsigned first = i;
+
+		while (i + 1 < npin && pin[i + 1] == pin[i] + 1)
+			i++;
+		add_number(t, first ? "+" : ",pin=", pin[first]);
+		if (i > first)
+			add_number(t, "-", pin[i]);
+	}
+}
+
 static void add_cpus(struct text *t, const struct cpu_config *cpu)
 {
 	add_number(t, " --cpus=", cpu->n);
 	add_number(t, ",sockets=", cpu->sockets);
 	add_number(t, ",cores=", cpu->cores);
 	add_number(t, ",threads=", cpu->threads);
-	for (unsigned i = 0; i < cpu->npin; i++) {
-		unsigned first = i;
+	add_pins(t, cpu->pin, cpu->npin);
+}
 
-		while (i + 1 < cpu->npin && cpu->pin[i + 1] == cpu->pin[i] + 1)
-			i++;
-		add_number(t, first ? "+" : ",pin=", cpu->pin[first]);
-		if (i > first)
-			add_number(t, "-", cpu->pin[i]);
+static const char *transport_name(enum transport_kind kind)
+{
+	return kind == TRANSPORT_MMIO ? "mmio" : "pci";
+}
+
+static void add_virtio_but_transport(struct text *t, const struct virtio_config *v)
+{
+	add_key(t, "notify", v->notify_exit ? "exit" : "ioeventfd");
+	add_key(t, "irq", v->irq_ioctl ? "ioctl" : "irqfd");
+	add_key(t, "doorbell", v->doorbell_pio ? "pio" : "mmio");
+	add_switch(t, "packed", v->packed);
+	add_switch(t, "in_order", v->in_order);
+	add_switch(t, "event_idx", v->event_idx);
+	add_switch(t, "indirect", v->indirect);
+	if (v->queue_size)
+		add_number(t, ",queue-size=", v->queue_size);
+	add_pins(t, v->pin, v->npin);
+}
+
+static void add_virtio(struct text *t, const struct virtio_config *v)
+{
+	add_key(t, "transport", transport_name(v->transport));
+	add_virtio_but_transport(t, v);
+}
+
+static void add_rate(struct text *t, const struct net_options *net)
+{
+	char rate[64] = "";
+	size_t len = 0;
+
+	if (net->rate_bytes && net->rate_bytes % 1024 == 0)
+		format_size(net->rate_bytes, rate, sizeof(rate));
+	else if (net->rate_bytes)
+		snprintf(rate, sizeof(rate), "%" PRIu64 "B", net->rate_bytes);
+	len = strlen(rate);
+	if (net->rate_packets)
+		snprintf(rate + len, sizeof(rate) - len, "%s%" PRIu64 "p", len ? "+" : "", net->rate_packets);
+	if (*rate)
+		add_key(t, "rate", rate);
+}
+
+static void add_net(struct text *t, const struct net_options *net)
+{
+	char mac[18];
+
+	add_option(t, "net", net->kind == NET_TAP ? "tap" : "user");
+	for (unsigned i = 0; i < net->nhostfwd; i++)
+		add_key(t, "hostfwd", net->hostfwd[i]);
+	if (net->ifname)
+		add_key(t, "ifname", net->ifname);
+	if (net->fd >= 0)
+		add_number(t, ",fd=", (unsigned)net->fd);
+	add_number(t, ",queues=", net->queues);
+	if (net->has_mac) {
+		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", net->mac[0], net->mac[1],
+			 net->mac[2], net->mac[3], net->mac[4], net->mac[5]);
+		add_key(t, "mac", mac);
 	}
+	if (net->mtu)
+		add_number(t, ",mtu=", net->mtu);
+	add_rate(t, net);
+	add_switch(t, "csum", net->csum);
+	add_switch(t, "tso", net->tso);
+	add_switch(t, "uso", net->uso);
+	add_switch(t, "mrg_rxbuf", net->mrg_rxbuf);
+	add_virtio(t, &net->virtio);
+}
+
+static void add_disk(struct text *t, const struct disk_options *disk)
+{
+	/* With its key, a file may be called as it likes, "ro" or "vdpa". */
+	add(t, " --disk=path=");
+	add_escaped(t, disk->path, true);
+	add_switch(t, "ro", disk->read_only);
+	add_switch(t, "direct", disk->direct);
+	if (disk->aio != DISK_AIO_DEFAULT)
+		add_key(t, "aio", disk->aio == DISK_AIO_SYNC ? "sync" : "uring");
+	add_key(t, "cache", disk->writethrough ? "writethrough" : "writeback");
+	add_number(t, ",queues=", disk->queues);
+	if (disk->serial)
+		add_key(t, "serial", disk->serial);
+	add_virtio(t, &disk->virtio);
+}
+
+static void add_simple(struct text *t, const char *name, const struct simple_options *device)
+{
+	if (!device->on)
+		return;
+	add_option(t, name, "transport=");
+	add(t, transport_name(device->virtio.transport));
+	add_virtio_but_transport(t, &device->virtio);
+}
+
+static void add_devices(struct text *t, const struct devices_config *dev)
+{
+	add_option(t, "transport", transport_name(dev->transport));
+	for (unsigned i = 0; i < dev->nnet; i++)
+		add_net(t, &dev->net[i]);
+	for (unsigned i = 0; i < dev->ndisk; i++)
+		add_disk(t, &dev->disk[i]);
+	add_simple(t, "rng", &dev->rng);
+	add_simple(t, "balloon", &dev->balloon);
+	add_option(t, "console", dev->console.on ? "virtio" : "serial");
+	if (dev->console.on)
+		add_virtio(t, &dev->console.virtio);
 }
 
 int config_print_run(const struct config *cfg, char *buf, unsigned long size)
@@ -136,12 +259,17 @@ int config_print_run(const struct config *cfg, char *buf, unsigned long size)
 	add_option(&t, "unpack", run->unpack ? "on" : "off");
 	add_mem(&t, &run->mem);
 	add_cpus(&t, &run->cpu);
+	add_devices(&t, &run->dev);
 	snprintf(timeout, sizeof(timeout), "%" PRIu64 "%s",
 		 run->timeout_ms % 1000 ? run->timeout_ms : run->timeout_ms / 1000,
 		 run->timeout_ms % 1000 ? "ms" : "s");
 	add_option(&t, "timeout", run->timeout_ms ? timeout : "0");
 	add_option(&t, "panic", panic[run->panic]);
 	add_option(&t, "reboot", reboot[run->reboot]);
+	if (run->name)
+		add_option(&t, "name", run->name);
+	if (run->control)
+		add_option(&t, "control", run->control);
 	if (run->log)
 		add_option(&t, "log", run->log);
 	if (run->stats)

@@ -199,7 +199,7 @@ static const char *parse_cpu(const char *s, unsigned *cpu)
 	return s;
 }
 
-int value_cpu_list(const char *text, uint16_t *cpus, unsigned *ncpus, struct err *e)
+int value_cpu_list(const char *text, uint16_t *cpus, unsigned max, unsigned *ncpus, struct err *e)
 {
 	const char *s = text;
 	unsigned n = 0, first, last;
@@ -214,14 +214,95 @@ int value_cpu_list(const char *text, uint16_t *cpus, unsigned *ncpus, struct err
 				       "\"%s\" is not a list of host CPUs below %d; expected "
 				       "such as 2-5 or 0-1+4",
 				       text, CPU_SETSIZE);
-		if (last - first >= CONFIG_MAX_CPUS - n)
-			return err_set(e, -EINVAL, "%s names more than %d host CPUs", text, CONFIG_MAX_CPUS);
+		if (last - first >= max - n)
+			return err_set(e, -EINVAL, "%s names more than %u host CPUs", text, max);
 		for (unsigned cpu = first; cpu <= last; cpu++)
 			cpus[n++] = (uint16_t)cpu;
 		if (!*s++)
 			break;
 	}
 	*ncpus = n;
+	return 0;
+}
+
+int value_mac(const char *text, uint8_t mac[6], struct err *e)
+{
+	unsigned byte[6];
+	int end = 0;
+
+	/* Signs, spaces and "0x" are numbers to sscanf(). */
+	if (strlen(text) != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17 ||
+	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3], &byte[4],
+		   &byte[5], &end) != 6 ||
+	    end != 17)
+		return err_set(e, -EINVAL,
+			       "\"%s\" is not an address of a network card; expected six bytes in "
+			       "hexadecimal, such as 52:54:00:12:34:56",
+			       text);
+	if (byte[0] & 1)
+		return err_set(e, -EINVAL, "%s is an address of a group; the first byte of a card's is even",
+			       text);
+	if (!(byte[0] | byte[1] | byte[2] | byte[3] | byte[4] | byte[5]))
+		return err_set(e, -EINVAL, "%s is nobody's address; left out, one is made up", text);
+	for (unsigned i = 0; i < 6; i++)
+		mac[i] = (uint8_t)byte[i];
+	return 0;
+}
+
+#define MAX_BYTE_RATE (UINT64_C(1) << 40)
+
+/* One of the two halves of a rate, from s to end. */
+static int parse_rate(const char *s, const char *end, uint64_t *bytes, uint64_t *packets)
+{
+	uint64_t whole, fraction, scale;
+	bool too_large;
+	char half[64];
+	const char *unit;
+
+	if (end - s >= (ptrdiff_t)sizeof(half))
+		return -EINVAL;
+	snprintf(half, sizeof(half), "%.*s", (int)(end - s), s);
+	unit = parse_decimal(half, &whole, &fraction, &scale, &too_large);
+	/* A bare number would be MiB as a size, bytes to some and bits to others. */
+	if (!unit || !*unit)
+		return -EINVAL;
+	if (!strcmp(unit, "p")) {
+		if (scale != 1 || *packets)
+			return -EINVAL;
+		*packets = whole;
+		return too_large || !whole || whole > UINT32_MAX ? -ERANGE : 0;
+	}
+	if (*bytes)
+		return -EINVAL;
+	if (!strcmp(unit, "B")) {
+		if (scale != 1)
+			return -EINVAL;
+		*bytes = whole;
+	} else if (config_parse_size(half, bytes) == -EINVAL) {
+		return -EINVAL;
+	}
+	return too_large || !*bytes || *bytes > MAX_BYTE_RATE ? -ERANGE : 0;
+}
+
+int value_rate(const char *text, uint64_t *bytes, uint64_t *packets, struct err *e)
+{
+	const char *plus = strchr(text, '+'), *end = text + strlen(text);
+	int r;
+
+	*bytes = *packets = 0;
+	r = parse_rate(text, plus ? plus : end, bytes, packets);
+	if (r == 0 && plus)
+		r = parse_rate(plus + 1, end, bytes, packets);
+	if (r == -ERANGE)
+		return err_set(
+			e, -EINVAL,
+			"%s is not between 1B and 1T, or 1p and 4294967295p; left out, there is no limit",
+			text);
+	if (r < 0)
+		return err_set(e, -EINVAL,
+			       "\"%s\" is not a rate; expected bytes a second such as 12M, packets a second "
+			       "such as 10000p, or both joined by \"+\"",
+			       text);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
  * (fd, offset) and may well take only eight of them. */
 #include "vmm/guest_mem.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -369,6 +370,82 @@ int guest_mem_load(const struct guest_mem *mem, gpa_t gpa, int fd, uint64_t offs
 		n = (size_t)got;
 	}
 	return 0;
+}
+
+/* --- pages given back --- */
+
+/* A page may not go between somebody's look at the pins and its being pinned. */
+static pthread_mutex_t discard_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* The regions are what users must not change; this is not theirs to see. */
+static unsigned *pins(const struct guest_mem *mem)
+{
+	return (unsigned *)(uintptr_t)&mem->pins;
+}
+
+void guest_mem_pin(const struct guest_mem *mem)
+{
+	pthread_mutex_lock(&discard_lock);
+	++*pins(mem);
+	pthread_mutex_unlock(&discard_lock);
+}
+
+void guest_mem_unpin(const struct guest_mem *mem)
+{
+	pthread_mutex_lock(&discard_lock);
+	assert(*pins(mem) > 0);
+	--*pins(mem);
+	pthread_mutex_unlock(&discard_lock);
+}
+
+static int region_discard(const struct mem_region *r, uint64_t from, uint64_t len)
+{
+	int rc;
+
+	if (r->fd < 0) /* anonymous, or a private mapping of a file that nobody writes: zeroes either way */
+		rc = madvise((char *)r->hva + from, len, MADV_DONTNEED);
+	else
+		rc = fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(r->fd_offset + from),
+			       (off_t)len);
+	return rc ? -errno : 0;
+}
+
+int guest_mem_discard(const struct guest_mem *mem, gpa_t gpa, uint64_t len)
+{
+	int rc = -EINVAL;
+	size_t n;
+
+	for (uint64_t at = 0; at < len; at += n)
+		if (!piece(mem, gpa + at, len - at, &n))
+			return -EFAULT;
+	pthread_mutex_lock(&discard_lock);
+	if (mem->keep || mem->pins)
+		rc = -EBUSY;
+	for (uint64_t at = 0; at < len && (!rc || rc == -EINVAL); at += n) {
+		const struct mem_region *r = region_find(mem, gpa + at);
+		uint64_t from = gpa + at - r->gpa, to, page = mem->page_size;
+
+		piece(mem, gpa + at, len - at, &n);
+		to = (from + n) / page * page;
+		from = (from + page - 1) / page * page;
+		if (from < to)
+			rc = region_discard(r, from, to - from);
+	}
+	pthread_mutex_unlock(&discard_lock);
+	return rc;
+}
+
+bool guest_mem_gpa(const struct guest_mem *mem, const void *ptr, gpa_t *gpa)
+{
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *r = &mem->region[i];
+
+		if ((uintptr_t)ptr - (uintptr_t)r->hva < r->size) {
+			*gpa = r->gpa + ((uintptr_t)ptr - (uintptr_t)r->hva);
+			return true;
+		}
+	}
+	return false;
 }
 
 bool guest_mem_holds(const struct guest_mem *mem, const void *addr)

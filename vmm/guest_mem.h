@@ -27,6 +27,7 @@ struct guest_mem {
 	uint64_t page_size; /* of the backing: what one fault brings in */
 	const char *path;   /* path=, or NULL */
 	bool keep;          /* every page was populated, and stays */
+	unsigned pins;      /* guest_mem_pin() without guest_mem_unpin() so far */
 };
 
 struct mem_config;
@@ -40,8 +41,20 @@ void guest_mem_fini(struct guest_mem *mem);
 /* Every byte zero again, pages given back unless they were populated (a VM that starts anew). */
 void guest_mem_clear(const struct guest_mem *mem);
 
+/* Gives the host its pages back (balloon): a hole in the file, so that every sharer reads zeroes there.
+ * Only pages of the backing that lie wholly in [gpa, gpa + len) go.  Any thread.  0; -EFAULT: not all
+ * RAM; -EBUSY: pages are pinned, or were populated to stay; -EINVAL: there is no whole page in it; or
+ * what the file system says (-EOPNOTSUPP).  Except after 0 nothing is promised of the contents. */
+int guest_mem_discard(const struct guest_mem *mem, gpa_t gpa, uint64_t len);
+/* From pin to unpin a device holds on to the pages that are there now (vDPA, VFIO), and would not see
+ * others in their place: nothing is discarded.  Calls nest.  Any thread; no discard runs on return. */
+void guest_mem_pin(const struct guest_mem *mem);
+void guest_mem_unpin(const struct guest_mem *mem);
+
 /* NULL unless all of [gpa, gpa + len) lies in one region. */
 void *guest_mem_ptr(const struct guest_mem *mem, gpa_t gpa, uint64_t len);
+/* The way back, for what guest_mem_ptr() gave.  False: no address of guest RAM. */
+bool guest_mem_gpa(const struct guest_mem *mem, const void *ptr, gpa_t *gpa);
 
 /* Copies may cross regions.  0, or -EFAULT with nothing promised about dst. */
 int guest_mem_read(const struct guest_mem *mem, gpa_t gpa, void *dst, size_t len);

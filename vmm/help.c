@@ -2,15 +2,17 @@
 
 #include "lib/cleanup.h"
 #include "vmm/config.h"
+#include "vmm/config_options.h"
 
 static const char help_general[] =
 	"Ringlet runs a Linux kernel in a virtual machine on KVM.\n"
 	"\n"
 	"Usage:\n"
 	"  ringlet run [KERNEL] [OPTION]... [-- COMMAND [ARG]...]   boot a guest\n"
+	"  ringlet ctl NAME COMMAND [ARG]...                        a running guest\n"
 	"  ringlet doctor [--json] [--check NAME]                   what this host offers\n"
 	"  ringlet completion bash                                  completion script\n"
-	"  ringlet help [run|doctor|completion]                     more on one of them\n"
+	"  ringlet help [run|devices|ctl|doctor|completion]         more on one of them\n"
 	"\n"
 	"Options before and after the command:\n"
 	"  -v, --verbose    say more of what is done\n"
@@ -36,9 +38,11 @@ static const char help_run[] =
 	"                           memory; default 512M, a bare number is MiB\n"
 	"  -c, --cpus N[,sockets=N][,cores=N][,threads=N][,pin=2-5+8]\n"
 	"                           virtual CPUs; default 1; pin: host CPUs they run on\n"
+	"  -n, --net; -d, --disk; --rng; --balloon; --console; --transport\n"
+	"                           virtio devices: see \"ringlet help devices\"\n"
 	"      --timeout TIME       end after TIME: 60s, 500ms, 2m; bare: seconds\n"
-	"      --panic exit|hang|reboot   what a panic of the guest does; default exit\n"
-	"      --reboot exit|again  what a reset of the guest does; default exit\n"
+	"      --panic exit|hang|reboot; --reboot exit|again    what then; default exit\n"
+	"      --name NAME          for \"ringlet ctl\"; --control FILE: socket's place\n"
 	"      --log FILE           copy the console's output to FILE\n"
 	"      --stats[=FILE]       print counters at the end, or as JSON into FILE\n"
 	"      --dry-run            print the command line this stands for, and stop\n"
@@ -47,6 +51,45 @@ static const char help_run[] =
 	"  0 power-off       121 panic          122 reset or triple fault\n"
 	"  119 no answer     123 memory lost    124 timeout\n"
 	"  125 ringlet, the host or the command line      128+N ended by signal N\n";
+
+static const char help_ctl[] =
+	"Usage: ringlet ctl NAME COMMAND [ARG]...\n"
+	"Asks something of a running guest.  NAME is what --name said (without it,\n"
+	"vm- and the process number), or the path of its socket, with a slash in it.\n"
+	"\n"
+	"  pause                 the vCPUs stand still\n"
+	"  resume                ... and go on\n"
+	"  stats                 counters so far\n"
+	"  power-button          what SIGTERM does: the guest is asked to power off\n"
+	"  quit                  the VM ends now\n"
+	"  resize-disk [DISK]    the file of disk0, disk1, ... has a new size; or of all\n"
+	"  balloon SIZE          the guest shall do without that much of its memory\n"
+	"\n"
+	"  -v, --verbose; -h, --help; --version\n"
+	"\n"
+	"Exit status: 0 done, 1 the VM refused and said why, 125 no such VM.\n";
+
+static const char help_devices[] =
+	"Usage: ringlet run [KERNEL] [OPTION]... [-- COMMAND [ARG]...]\n"
+	"Virtio devices: only those asked for; every --net and every --disk adds one.\n"
+	"  -n, --net user[,hostfwd=tcp::2222-:22]...        a network behind this host\n"
+	"  -n, --net tap[,ifname=NAME|,fd=N][,queues=N]     a tap of the host; N pairs\n"
+	"      both: [,mac=52:54:00:12:34:56][,mtu=N][,rate=12M+10000p] (bytes, packets a\n"
+	"      second) [,csum=on|off][,tso=on|off][,uso=on|off][,mrg_rxbuf=on|off]\n"
+	"  -d, --disk FILE[,ro][,direct][,aio=uring|sync][,cache=writeback|writethrough]\n"
+	"      [,queues=N][,serial=TEXT]       a raw image or a block device\n"
+	"      --rng[=KEY=VALUE,...]           random numbers from the host\n"
+	"      --balloon[=KEY=VALUE,...]       a way to give memory back to the host\n"
+	"      --console serial|virtio[,KEY=VALUE]...  shell on ttyS0 (default) or hvc0\n"
+	"      --transport pci|mmio            of devices that do not say; default pci\n"
+	"Keys of all devices:\n"
+	"  transport=pci|mmio              where its registers are\n"
+	"  queue-size=N                    entries a ring: 16, 32, ... 1024\n"
+	"  pin=2-5+8                       host CPUs of the threads that serve it\n"
+	"  packed=on|off, in_order=on|off        offered to the guest; default off\n"
+	"  event_idx=on|off, indirect=on|off     offered to the guest; default on\n"
+	"  notify=ioeventfd|exit, irq=irqfd|ioctl, doorbell=mmio|pio\n"
+	"                                  the default is the first of each\n";
 
 static const char help_doctor[] =
 	"Usage: ringlet doctor [OPTION]...\n"
@@ -80,9 +123,8 @@ const char *config_help(const char *topic)
 	static const struct {
 		const char *topic, *text;
 	} texts[] = {
-		{"run", help_run},
-		{"doctor", help_doctor},
-		{"completion", help_completion},
+		{"run", help_run},       {HELP_DEVICES, help_devices},    {"ctl", help_ctl},
+		{"doctor", help_doctor}, {"completion", help_completion},
 	};
 
 	for (size_t i = 0; topic && i < ARRAY_SIZE(texts); i++)

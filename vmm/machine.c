@@ -29,6 +29,7 @@
 #include "vmm/boot.h"
 #include "vmm/bus.h"
 #include "vmm/console.h"
+#include "vmm/control.h"
 #include "vmm/crash.h"
 #include "vmm/evloop.h"
 #include "vmm/guest_mem.h"
@@ -36,6 +37,7 @@
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/layout_x86.h"
+#include "vmm/machine_devices.h"
 #include "vmm/outcome.h"
 #include "vmm/payload.h"
 #include "vmm/pci.h"
@@ -75,6 +77,11 @@ struct machine {
 	struct ev_watch signals;
 	struct ev_timer timeout, drain, panic;
 	struct vm_instance *inst;
+	struct devices *devices;
+	struct control *control;
+	bool paused;
+	_Atomic bool output_held; /* the virtio console waits for room in ours */
+	_Atomic bool input_room;  /* ... or has room for input again */
 	pthread_mutex_t end_lock;
 	enum outcome outcome;
 	int value;
@@ -237,6 +244,8 @@ static size_t on_input(void *opaque, const void *data, size_t len)
 {
 	struct machine *m = opaque;
 
+	if (m->cfg->dev.console.on)
+		return devices_input(m->devices, data, len);
 	return serial_receive(&m->inst->com1, data, len);
 }
 
@@ -266,6 +275,14 @@ static void on_com1(void *opaque, const void *data, size_t len)
 	console_write(m->console, data, len);
 }
 
+static void on_virtio_console(void *opaque, const void *data, size_t len)
+{
+	struct machine *m = opaque;
+
+	m->console_bytes += len; /* by the one thread that serves the port */
+	console_write(m->console, data, len);
+}
+
 static void on_com2(void *opaque, const void *data, size_t len)
 {
 	struct machine *m = opaque;
@@ -283,6 +300,26 @@ static bool on_ready(void *opaque)
 	return consoles_ready(opaque, 50);
 }
 
+static bool on_virtio_console_ready(void *opaque)
+{
+	struct machine *m = opaque;
+
+	if (consoles_ready(m, 0))
+		return true;
+	m->output_held = true;
+	ev_timer_arm(&m->drain, DRAIN_BUSY_MS);
+	return false;
+}
+
+/* Input that was refused: the terminal belongs to the loop, this is a data thread. */
+static void on_virtio_console_room(void *opaque)
+{
+	struct machine *m = opaque;
+
+	m->input_room = true;
+	ev_timer_arm(&m->drain, DRAIN_BUSY_MS);
+}
+
 static void queued_write(void *opaque, bool pio, uint64_t addr, const void *data, unsigned len)
 {
 	struct vm_instance *inst = opaque;
@@ -295,15 +332,20 @@ static void on_drain(struct ev_timer *t)
 	struct machine *m = container_of(t, struct machine, drain);
 	unsigned n = 0;
 
-	if (consoles_ready(m, 0))
+	if (consoles_ready(m, 0)) {
 		n = vm_coalesced_drain(&m->inst->vm, queued_write, m->inst);
+		if (atomic_exchange(&m->output_held, false))
+			devices_console_room(m->devices);
+	}
+	if (atomic_exchange(&m->input_room, false))
+		on_room(m);
 	if (!n && m->inst->com1.shadowed)
 		serial_quiet(&m->inst->com1);
 
 	m->stats.coalesced += n;
 	/* Writes also come out at every exit; this is for those after which none follows. */
 	m->quiet = n ? 0 : m->quiet + 1;
-	ev_timer_arm(t, m->quiet < DRAIN_PATIENCE ? DRAIN_BUSY_MS : DRAIN_IDLE_MS);
+	ev_timer_arm(t, m->quiet < DRAIN_PATIENCE || m->output_held ? DRAIN_BUSY_MS : DRAIN_IDLE_MS);
 }
 
 /* --- one life of the guest --- */
@@ -336,6 +378,18 @@ static int init_serials(struct machine *m, struct vm_instance *inst, struct err 
 	if (m->output)
 		vm_coalesce(&inst->vm, true, LAYOUT_COM2, 1, true);
 	return 0;
+}
+
+static int plug_devices(struct machine *m, struct vm_instance *inst, struct err *e)
+{
+	const struct devices_site site = {
+		.pci = &inst->pci,
+		.pio = &inst->pio,
+		.mmio = &inst->mmio,
+		.vmevent = &inst->vm.event,
+	};
+
+	return devices_plug(m->devices, &site, e);
 }
 
 static int init_vcpus(struct machine *m, struct vm_instance *inst, struct err *e)
@@ -379,7 +433,10 @@ static int load(struct machine *m, struct vm_instance *inst, struct err *e)
 		.unpack = m->cfg->unpack,
 	};
 	CLEANUP_FREE uint32_t *ids = calloc(m->cfg->cpu.n, sizeof(*ids));
-	struct acpi_config acpi = {.ncpus = m->cfg->cpu.n, .apic_id = ids, .com2 = m->output};
+	struct acpi_config acpi = {.ncpus = m->cfg->cpu.n,
+				   .apic_id = ids,
+				   .com2 = m->output,
+				   .nvirtio_mmio = devices_count_mmio(m->devices)};
 	uint8_t bits = cpu_model_phys_bits(inst->model);
 	struct boot_entry entry;
 	uint64_t ram_end;
@@ -392,6 +449,7 @@ static int load(struct machine *m, struct vm_instance *inst, struct err *e)
 	/* The upper half of what the CPU can address is PCI's; RAM stays below. */
 	acpi.mmio64 = 1ull << (bits - 1);
 	acpi.mmio64_size = acpi.mmio64 / 2;
+	inst->pci.mem64 = (struct pci_window){.base = acpi.mmio64, .size = acpi.mmio64_size};
 	ram_end = m->mem.region[m->mem.nregions - 1].gpa + m->mem.region[m->mem.nregions - 1].size;
 	if (ram_end > acpi.mmio64)
 		return err_set(e, -EINVAL,
@@ -403,8 +461,12 @@ static int load(struct machine *m, struct vm_instance *inst, struct err *e)
 	return rc ? rc : vcpu_set_entry(&inst->vcpu[0], &entry, e);
 }
 
-static void instance_free(struct vm_instance *inst)
+static void instance_free(struct machine *m)
 {
+	struct vm_instance *inst = m->inst;
+
+	m->inst = NULL;
+	devices_unplug(m->devices); /* first: nothing may raise an interrupt of a VM that is gone */
 	serial_fini(&inst->com1);
 	serial_fini(&inst->com2);
 	kvm_shadow_fini(&inst->shadow);
@@ -441,16 +503,14 @@ static int instance_new(struct machine *m, struct err *e)
 	if (rc)
 		return err_set(e, rc, "platform devices: %s", strerror(-rc));
 	rc = init_serials(m, inst, e);
+	rc = rc ? rc : plug_devices(m, inst, e);
 	rc = rc ? rc : cpu_model_init(&inst->model, &inst->vm, &m->cfg->cpu, e);
 	rc = rc ? rc : init_vcpus(m, inst, e);
 	return rc ? rc : load(m, inst, e);
 }
 
-static void add_stats(struct machine *m)
+static void count(const struct vm_instance *inst, struct run_stats *s)
 {
-	const struct vm_instance *inst = m->inst;
-	struct run_stats *s = &m->stats;
-
 	for (unsigned i = 0; i < inst->nvcpus; i++) {
 		const struct vcpu_stats *v = &inst->vcpu[i].stats;
 
@@ -465,6 +525,14 @@ static void add_stats(struct machine *m)
 	s->exits_other = s->exits_total - s->exits_io - s->exits_mmio;
 	s->shadow_on += inst->com1.shadow_count;
 	s->ncpus = inst->nvcpus;
+}
+
+static void add_stats(struct machine *m)
+{
+	const struct vm_instance *inst = m->inst;
+	struct run_stats *s = &m->stats;
+
+	count(inst, s);
 	if (!s->first_run_ns && inst->nvcpus && inst->vcpu[0].stats.first_run_ns) {
 		s->first_run_ns = inst->vcpu[0].stats.first_run_ns - m->started_ns;
 		s->first_run_cpu_ns = inst->vcpu[0].stats.first_run_cpu_ns;
@@ -482,8 +550,12 @@ static int instance_run(struct machine *m, struct err *e)
 	if (!rc)
 		evloop_run(m->loop);
 	ev_timer_arm(&m->drain, 0);
-	for (unsigned i = 0; i < inst->nvcpus; i++)
+	for (unsigned i = 0; i < inst->nvcpus; i++) {
 		vcpu_stop(&inst->vcpu[i]);
+		if (m->paused)
+			vcpu_resume(&inst->vcpu[i]);
+	}
+	m->paused = false;
 	for (unsigned i = 0; i < inst->nvcpus; i++)
 		vcpu_join(&inst->vcpu[i]);
 	m->stats.coalesced += vm_coalesced_drain(&inst->vm, queued_write, inst);
@@ -492,7 +564,107 @@ static int instance_run(struct machine *m, struct err *e)
 	return rc;
 }
 
+/* --- ringlet ctl --- */
+
+static int ctl_pause(struct machine *m, bool pause, char *text, size_t size)
+{
+	if (m->paused == pause)
+		return snprintf(text, size, pause ? "it is paused already" : "it is not paused"), -EALREADY;
+	for (unsigned i = 0; i < m->inst->nvcpus; i++)
+		pause ? vcpu_pause(&m->inst->vcpu[i]) : vcpu_resume(&m->inst->vcpu[i]);
+	m->paused = pause;
+	return 0;
+}
+
+static int ctl_stats(struct machine *m, char *text, size_t size)
+{
+	struct run_stats s = m->stats; /* of earlier lives; this one is counted at its end */
+	FILE *out = fmemopen(text, size, "w");
+
+	if (!out)
+		return snprintf(text, size, "%s", strerror(errno)), -errno;
+	count(m->inst, &s);
+	s.console_bytes = m->console_bytes;
+	s.run_ns = clock_ns(CLOCK_MONOTONIC) - m->started_ns - s.first_run_ns;
+	stats_print(&s, out);
+	devices_print_stats(m->devices, out);
+	fclose(out);
+	return 0;
+}
+
+static int ctl_balloon(struct machine *m, const char *word, char *text, size_t size)
+{
+	struct err e = {0};
+	uint64_t bytes;
+	int rc = config_parse_size(word, &bytes);
+
+	if (rc)
+		return snprintf(text, size, "\"%s\" is no size; for example 256M", word), rc;
+	rc = devices_set_balloon(m->devices, bytes, &e);
+	if (rc)
+		snprintf(text, size, "%s", e.text);
+	return rc;
+}
+
+static int ctl_resize(struct machine *m, const char *disk, char *text, size_t size)
+{
+	struct err e = {0};
+	int rc = devices_resize_disk(m->devices, disk, &e);
+
+	if (rc)
+		snprintf(text, size, "%s", e.text);
+	return rc;
+}
+
+/* On the loop's thread. */
+static int on_control(void *opaque, int argc, char *const argv[], char *text, size_t size)
+{
+	struct machine *m = opaque;
+	const char *arg = argc > 1 ? argv[1] : NULL;
+
+	if (!strcmp(argv[0], "resize-disk") && argc <= 2)
+		return ctl_resize(m, arg, text, size);
+	if (!strcmp(argv[0], "balloon") && argc == 2)
+		return ctl_balloon(m, arg, text, size);
+	if (!strcmp(argv[0], "pause") && argc == 1)
+		return ctl_pause(m, true, text, size);
+	if (!strcmp(argv[0], "resume") && argc == 1)
+		return ctl_pause(m, false, text, size);
+	if (!strcmp(argv[0], "stats") && argc == 1)
+		return ctl_stats(m, text, size);
+	if (!strcmp(argv[0], "power-button") && argc == 1) {
+		m->asked = true;
+		press_power_button(m);
+		return 0;
+	}
+	if (!strcmp(argv[0], "quit") && argc == 1) {
+		end(m, OUTCOME_QUIT, 0);
+		return 0;
+	}
+	snprintf(text, size, "\"%s\" with %d words after it is nothing that I know; see \"ringlet help ctl\"",
+		 argv[0], argc - 1);
+	return -EINVAL;
+}
+
 /* --- the process --- */
+
+static int init_control(struct machine *m, struct err *e)
+{
+	const struct control_config c = {
+		.name = m->cfg->name,
+		.path = m->cfg->control,
+		.request = on_control,
+		.opaque = m,
+	};
+	int rc = control_open(&m->control, m->loop, &c, e);
+
+	if (!rc || m->cfg->name || m->cfg->control)
+		return rc;
+	/* Nobody asked for it, and a guest runs without. */
+	log_info("%s", e->text);
+	*e = (struct err){0};
+	return 0;
+}
 
 static int init_consoles(struct machine *m, struct err *e)
 {
@@ -518,6 +690,18 @@ static int init_consoles(struct machine *m, struct err *e)
 			return e->code;
 	}
 	return 0;
+}
+
+static int init_devices(struct machine *m, struct err *e)
+{
+	const struct devices_console console = {
+		.output = on_virtio_console,
+		.ready = on_virtio_console_ready,
+		.room = on_virtio_console_room,
+		.opaque = m,
+	};
+
+	return devices_open(&m->devices, &m->cfg->dev, &m->mem, &console, e);
 }
 
 /* One that our parent had ignored (nohup, a background job's Ctrl-C) stays so. */
@@ -584,6 +768,8 @@ static int run(struct machine *m, struct err *e)
 		return rc;
 	crash_install(&m->mem);
 	rc = init_consoles(m, e);
+	rc = rc ? rc : init_control(m, e);
+	rc = rc ? rc : init_devices(m, e);
 	rc = rc ? rc : instance_new(m, e);
 	rc = rc ? rc : init_terminal(m, e);
 	if (rc)
@@ -594,8 +780,7 @@ static int run(struct machine *m, struct err *e)
 		rc = instance_run(m, e);
 		if (rc || !again(m))
 			return rc;
-		instance_free(m->inst);
-		m->inst = NULL;
+		instance_free(m);
 		m->outcome = OUTCOME_NONE;
 		m->panic_seen = false;
 		guest_mem_clear(&m->mem);
@@ -625,7 +810,9 @@ static void fini(struct machine *m)
 	console_free(m->output, FLUSH_MS);
 	console_free(m->console, FLUSH_MS);
 	if (m->inst)
-		instance_free(m->inst);
+		instance_free(m);
+	devices_close(m->devices);
+	control_close(m->control);
 	crash_install(NULL);
 	guest_mem_fini(&m->mem);
 	payload_close(&m->payload);
@@ -644,8 +831,10 @@ static int report_stats(struct machine *m)
 
 	m->stats.console_bytes = m->console_bytes;
 	m->stats.run_ns = clock_ns(CLOCK_MONOTONIC) - m->started_ns - m->stats.first_run_ns;
-	if (cfg->stats && !cfg->stats_path)
+	if (cfg->stats && !cfg->stats_path) {
 		stats_print(&m->stats, stderr);
+		devices_print_stats(m->devices, stderr);
+	}
 	rc = cfg->stats_path ? stats_write_json(&m->stats, cfg->stats_path) : 0;
 	if (rc)
 		log_error("--stats %s: %s", cfg->stats_path, strerror(-rc));

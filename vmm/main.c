@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "backends/slirp_helper.h"
 #include "lib/log.h"
 #include "vmm/config.h"
+#include "vmm/control.h"
 #include "vmm/doctor.h"
 #include "vmm/machine.h"
 #include "vmm/outcome.h"
@@ -18,6 +20,8 @@ static int dispatch(const struct config *cfg)
 		return machine_run(cfg);
 	case COMMAND_DOCTOR:
 		return doctor_run(&cfg->doctor);
+	case COMMAND_CTL:
+		return control_client(cfg->ctl.name, cfg->ctl.argc, cfg->ctl.argv);
 	case COMMAND_HELP:
 		fputs(config_help(cfg->help_topic), stdout);
 		return 0;
@@ -48,6 +52,8 @@ int main(int argc, char *argv[])
 	struct err e = {0};
 	int status;
 
+	if (slirp_helper_wanted(argc, argv))
+		exit(slirp_helper_main(argc, argv));
 	open_standard_fds();
 	if (config_parse(&cfg, argc, argv, &e)) {
 		log_error("%s", e.text);

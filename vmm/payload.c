@@ -158,8 +158,11 @@ static int make_cmdline(struct payload *p, const struct run_config *cfg, bool ou
 	int rc = 0;
 
 	if (cfg->default_append) {
-		/* From the first message on, and handed over to ttyS0, which ACPI places at this address. */
-		rc = add(p, e, "console=uart8250,mmio,%#llx", LAYOUT_UART_MMIO);
+		if (cfg->dev.console.on)
+			rc = add(p, e, "console=hvc0");
+		else /* from the first message on, and handed over to ttyS0, which ACPI places at this address
+		      */
+			rc = add(p, e, "console=uart8250,mmio,%#llx", LAYOUT_UART_MMIO);
 		/* A panic that hangs would never end a CI job. */
 		if (!rc && cfg->panic != PANIC_HANG)
 			rc = add(p, e, "panic=-1");

@@ -6,5 +6,6 @@
 
 struct virtio_device;
 
-struct datapath *inproc_new(struct virtio_device *dev); /* NULL without memory; ops->destroy() frees it */
+/* NULL without memory; ops->destroy() frees it.  Of dev it needs ops and the queues' loops, at start(). */
+struct datapath *inproc_new(struct virtio_device *dev);
 #endif

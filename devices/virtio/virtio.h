@@ -4,7 +4,10 @@
  * Threads.  Register handlers run on vCPU threads, one at a time a device, under dev->lock, which the
  * transport takes around each call (virtio_lock()).  Datapaths start and stop on dev->loop's thread
  * (evloop_call()); a queue served here runs, is kicked and halts on its own queue's loop.  Code on loops
- * never takes dev->lock; what it changes that registers show is atomic. */
+ * never takes dev->lock; what it changes that registers show is atomic.
+ *
+ * A start or stop waits for the queues' loops from dev->loop: a loop that walks queues must not be the
+ * dev->loop of a device with queues on other loops, or two devices can wait for each other. */
 #ifndef VIRTIO_VIRTIO_H
 #define VIRTIO_VIRTIO_H
 #include <pthread.h>
@@ -62,8 +65,9 @@ struct virtio_transport_ops { /* PCI, MMIO */
 	 * From DRIVER_OK (or the queue's enabling) to reset; under dev->lock. */
 	int (*bind)(struct virtio_transport *t, unsigned q, int kick_fd, int call_fd);
 	void (*unbind)(struct virtio_transport *t, unsigned q);
-	void (*config_irq)(struct virtio_transport *t); /* any thread; takes no dev->lock */
-	void (*reset)(struct virtio_transport *t);      /* vectors, ISR; under dev->lock */
+	/* Any thread; takes no dev->lock and calls nothing here.  Only between DRIVER_OK and reset. */
+	void (*config_irq)(struct virtio_transport *t);
+	void (*reset)(struct virtio_transport *t); /* vectors, ISR; under dev->lock */
 	void (*destroy)(struct virtio_transport *t);
 };
 struct virtio_transport {
@@ -87,16 +91,24 @@ struct virtio_device {
 	/* The core's: */
 	struct virtio_transport *transport; /* set by the transport's constructor */
 	pthread_mutex_t lock;
-	uint64_t offered, accepted;
+	uint64_t offered;
+	_Atomic uint64_t accepted;
+	bool accepted_beyond; /* a bit past 63: never offered */
 	_Atomic uint8_t status;
 	_Atomic uint32_t config_generation;
+	/* Innermost.  Status changes and configuration interrupts, so that none comes out of a life that
+	 * has ended. */
+	pthread_mutex_t life_lock;
+	bool resetting;
+	bool renew_fds; /* the remote datapath's peer keeps copies: offer.keeps_fds */
 	/* What start() handed out.  stop() works from this, never from queue[],
 	 * which the driver can go on writing. */
 	uint64_t running_queues; /* bit per queue */
 	struct datapath_queue running[VIRTIO_MAX_QUEUES];
 };
 
-/* Computes offered, makes the eventfds.  0, or -errno with a sentence in e. */
+/* Computes offered, narrows each max_size to what its datapath serves, makes the eventfds, takes the
+ * datapaths' events.  0, or -errno with a sentence in e and nothing to undo. */
 int virtio_init(struct virtio_device *dev, struct err *e);
 /* Stops what runs; closes the eventfds.  No vCPU runs any more. */
 void virtio_fini(struct virtio_device *dev);
@@ -114,7 +126,8 @@ static inline void virtio_unlock(struct virtio_device *dev)
 /* --- registers: called by transports with dev->lock held, on a vCPU's thread --- */
 
 uint8_t virtio_status(const struct virtio_device *dev);
-/* 0 resets: everything in flight has ended when it returns.  A bit that must not be set is not set. */
+/* 0 resets: everything in flight has ended when it returns.  A bit that must not be set is not set, and
+ * none is cleared otherwise. */
 void virtio_set_status(struct virtio_device *dev, uint8_t status);
 uint32_t virtio_features(const struct virtio_device *dev, uint32_t word); /* offered; 0 beyond word 1 */
 uint32_t virtio_accepted(const struct virtio_device *dev, uint32_t word);
@@ -131,6 +144,7 @@ enum virtio_queue_addr { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_AVAIL, VIRTIO_QUEUE_USE
 void virtio_queue_set_size(struct virtio_device *dev, uint32_t q, uint16_t size);
 void virtio_queue_set_addr(struct virtio_device *dev, uint32_t q, enum virtio_queue_addr which, bool high,
 			   uint32_t value);
+/* False stops a queue that runs (QueueReady, 4.2.2.1); PCI lets a driver write only true. */
 void virtio_queue_set_ready(struct virtio_device *dev, uint32_t q, bool ready);
 void virtio_queue_reset(struct virtio_device *dev, uint32_t q); /* VIRTIO_F_RING_RESET, 2.6.1 */
 /* A doorbell that came as an exit (notify=exit, or no ioeventfd matched). */
@@ -138,8 +152,10 @@ void virtio_queue_notify(struct virtio_device *dev, uint32_t q);
 
 /* --- any thread, no lock needed --- */
 
+/* After the change.  The driver is interrupted if it runs. */
 void virtio_config_changed(struct virtio_device *dev);
-/* The device is of no use until the driver resets it (2.1.2); why is for the log, once a life. */
+/* The device is of no use until the driver resets it (2.1.2); why is for the log, once a life.  Ignored
+ * while it is being reset or has been, so whoever calls must be silent when its stop() or halt() returns. */
 void virtio_needs_reset(struct virtio_device *dev, const char *why, int err);
 bool virtio_has(const struct virtio_device *dev, unsigned bit); /* accepted at FEATURES_OK */
 #endif

@@ -121,3 +121,25 @@ expect_status() { # NUMBER WHY
 expect_line() { # FILE PATTERN
 	grep -aqiE -- "$2" "$1" || fail "nothing like '$2' in ${1##*/}"
 }
+
+# A guest with the disk of tools as /dev/vda runs SCRIPT: $status, $tmp/out, $tmp/err, $tmp/console.
+in_guest() { # OPTIONS... -- SCRIPT
+	local options=()
+	while [ "$1" != -- ]; do options+=("$1") && shift; done
+	[ -e build/guest/tools.img ] || fail "build/guest/tools.img is missing; run: make guest-images"
+	run_guest --timeout "${patience}s" --disk build/guest/tools.img,ro "${options[@]}" -- \
+		sh -c "$(cat tests/lab/guest/prelude.sh)"$'\n'"$2"
+}
+
+sha() { # FILE
+	sha256sum "$1" | cut -d ' ' -f 1
+}
+
+# A tap with an address, made beforehand as an administrator would: $tap.
+make_tap() { # MTU [multi_queue]
+	tap=tap0
+	# shellcheck disable=SC2086 # a word or none
+	ip tuntap add dev $tap mode tap vnet_hdr ${2:-} || fail "no tap can be made"
+	ip addr add 10.1.0.1/24 dev $tap
+	ip link set $tap mtu "$1" up
+}

@@ -95,14 +95,14 @@ Test(completion, registers_itself)
 
 Test(completion, commands)
 {
-	offers("ringlet ", "run doctor help completion version");
+	offers("ringlet ", "run doctor help completion version ctl");
 	offers("ringlet d", "doctor");
 	offers("ringlet -v r", "run");
 }
 
 Test(completion, operands_of_commands)
 {
-	offers("ringlet help d", "doctor");
+	offers("ringlet help d", "doctor devices");
 	offers("ringlet completion ", "bash");
 }
 
@@ -180,6 +180,43 @@ Test(completion, files)
 	offers("ringlet run --log scr", "script");
 	offers("ringlet run --kernel=scr", "script");
 	offers("ringlet run scr", "script");
+}
+
+Test(completion, keys_of_devices)
+{
+	offers("ringlet run -n user,hos", "user,hostfwd=");
+	offers("ringlet run --net tap,queue", "tap,queues= tap,queue-size=");
+	offers("ringlet run --rng=do", "doorbell=");
+	offers("ringlet run --console virtio,pac", "virtio,packed");
+	offers("ringlet run --balloon=irq=", "irqfd ioctl");
+	offers("ringlet run -d x,cache=", "writeback writethrough");
+	offers("ringlet run --transport m", "mmio");
+}
+
+Test(completion, first_word_of_a_device)
+{
+	offers("ringlet run -n u", "user uso");
+	offers("ringlet run --console=",
+	       "serial virtio kind= transport= notify= irq= doorbell= packed in_order "
+	       "event_idx indirect queue-size= pin=");
+	offers("ringlet run --rng=p", "pci packed pin=");
+}
+
+Test(completion, file_of_a_disk)
+{
+	offers("ringlet run -d scr", "script");
+	offers("ringlet run --disk=scr", "script");
+	offers("ringlet run -drive scr", "script");
+	offers("ringlet run -d path=scr", "script");
+	offers("ringlet run -d ro,path=scr", "script");
+	offers("ringlet run -d script,ser", "script,serial=");
+}
+
+Test(completion, no_words_of_other_programs)
+{
+	cr_expect_str_eq(completed("ringlet run -n tap,tapi"), "");
+	cr_expect_str_eq(completed("ringlet run -d x,read"), "");
+	cr_expect_str_eq(completed("ringlet run -d x,snap"), "");
 }
 
 Test(completion, other_spellings)

@@ -333,6 +333,9 @@ Test(config, help_of_a_command)
 	takes("help doctor");
 	cr_expect_eq(cfg.command, COMMAND_HELP);
 	cr_expect_str_eq(cfg.help_topic, "doctor");
+	takes("help devices");
+	cr_expect_str_eq(cfg.help_topic, "devices");
+	refuses("devices", "devices", NULL);
 }
 
 Test(config, general_help)
@@ -403,15 +406,15 @@ Test(config_error, unknown_command_names_the_nearest)
 {
 	refuses("rnu", "\"rnu\"", "\"run\"?", NULL);
 	refuses("help docter", "\"doctor\"?", NULL);
+	refuses("help device", "\"devices\"?", NULL);
 	refuses("bzImage", "ringlet run KERNEL", NULL);
 }
 
 Test(config_error, later_things_are_named_as_such)
 {
-	refuses("run --disk x", "--disk", "not in this version", NULL);
-	refuses("run -d x", "-d", "not in this version", NULL);
-	refuses("run --net user", "--net", "not in this version", NULL);
-	refuses("run -n user", "not in this version", NULL);
+	refuses("run --vsock 3", "--vsock", "not in this version", NULL);
+	refuses("run --fs x", "--fs", "not in this version", "--disk", NULL);
+	refuses("run --root /", "--root", "not in this version", "initrd", NULL);
 	refuses("run --sandbox=on", "not in this version", NULL);
 	refuses("compare", "not in this version", NULL);
 }
@@ -421,7 +424,7 @@ Test(config_error, other_programs_words_with_a_hint)
 	refuses("run -nographic", "-nographic", "leave it out", NULL);
 	refuses("run -enable-kvm", "always runs on KVM", NULL);
 	refuses("run -accel tcg", "always runs on KVM", NULL);
-	refuses("run --api-socket s", "no control socket", NULL);
+	refuses("run --api-socket s", "--control FILE", NULL);
 	refuses("run --cpus boot=2,max=4", "max=", NULL);
 	refuses("run -smp 2,maxcpus=4", "maxcpus=", NULL);
 	refuses("run -m 1G,slots=2", "slots=", NULL);
@@ -431,6 +434,8 @@ Test(config_error, other_programs_words_with_a_hint)
 Test(config_error, misspelt_single_dash_word)
 {
 	refuses("run -kernal bz", "-kernal", "-kernel?", NULL);
+	refuses("run -dirve x", "-dirve", "-drive?", NULL);
+	refuses("run -nogrphic", "-nogrphic", "-nographic?", NULL);
 }
 
 Test(config_error, missing_value)
@@ -642,8 +647,8 @@ Test(config, printed_line_spells_defaults_out)
 	takes("run");
 	config_print_run(&cfg, line, sizeof(line));
 	cr_expect_str_eq(line, "ringlet run --unpack=on --mem=512M,share=on,prealloc=off "
-			       "--cpus=1,sockets=1,cores=1,threads=1 --timeout=0 --panic=exit "
-			       "--reboot=exit");
+			       "--cpus=1,sockets=1,cores=1,threads=1 --transport=pci "
+			       "--console=serial --timeout=0 --panic=exit --reboot=exit");
 }
 
 Test(config, printing_stays_in_its_buffer)
@@ -725,6 +730,25 @@ static const char *const fuzz_words[] = {
 	"--version",
 	"--no-default-append",
 	"--disk",
+	"-d",
+	"--net",
+	"-n",
+	"--rng",
+	"--console",
+	"--transport",
+	"user",
+	"tap",
+	"virtio",
+	"mmio",
+	"ro",
+	"ifname=",
+	"queues=2",
+	"queue-size=64",
+	"rate=1M+2p",
+	"mac=02:00:00:00:00:01",
+	"hostfwd=tcp::1-:2",
+	"doorbell=pio",
+	"devices",
 	"-nographic",
 	"512M",
 	"1.5G",

@@ -421,6 +421,190 @@ Test(guest_mem, clear_huge_and_private)
 	clear_all((struct mem_config){.size = 32 * MIB, .hugepage_size = 2 * MIB});
 }
 
+/* --- pages given back --- */
+
+static void fill(void)
+{
+	for (unsigned r = 0; r < mem.nregions; r++)
+		memset(mem.region[r].hva, 0x5a, mem.region[r].size);
+}
+
+/* Of what fill() wrote exactly [gpa, gpa + len) is gone. */
+static void only_zero(gpa_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < mem.nregions; i++) {
+		const struct mem_region *r = &mem.region[i];
+		const uint64_t *p = r->hva;
+
+		for (uint64_t at = 0; at < r->size; at += 8)
+			cr_assert_eq(p[at / 8], r->gpa + at - gpa < len ? 0 : 0x5a5a5a5a5a5a5a5a,
+				     "at %#lx with [%#lx, +%#lx)", r->gpa + at, gpa, len);
+	}
+}
+
+static void discard_all_kinds(void)
+{
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, 2 * MIB, 4096), 0);
+	only_zero(2 * MIB, 4096);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, mem.region[0].size - 8192, 8192), 0);
+	only_zero(mem.region[0].size - 8192, 8192);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, 0, mem.region[0].size), 0);
+	only_zero(0, mem.region[0].size);
+	cr_expect_eq(guest_mem_write(&mem, 100, "again", 6), 0);
+}
+
+Test(guest_mem, discard_shared)
+{
+	make_size(16 * MIB);
+	discard_all_kinds();
+	guest_mem_discard(&mem, 0, 16 * MIB);
+	cr_expect_eq(resident(), 0);
+}
+
+Test(guest_mem, discard_private)
+{
+	cr_assert_eq(make((struct mem_config){.size = 16 * MIB}), 0, "%s", e.text);
+	discard_all_kinds();
+}
+
+Test(guest_mem, discard_is_seen_by_every_sharer)
+{
+	uint8_t *other;
+
+	make_size(16 * MIB);
+	fill();
+	other = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, mem.fd, 0);
+	cr_assert_neq(other, MAP_FAILED);
+	cr_assert_eq(other[MIB], 0x5a);
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), 0);
+	cr_expect_eq(other[MIB], 0);
+	cr_expect_eq(other[MIB + 4096], 0x5a);
+	other[MIB] = 7;
+	cr_expect_eq(*(uint8_t *)guest_mem_ptr(&mem, MIB, 1), 7);
+	munmap(other, 16 * MIB);
+}
+
+Test(guest_mem, discard_leaves_pages_that_lie_partly_outside)
+{
+	make_size(16 * MIB);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, MIB + 1, 3 * 4096), 0);
+	only_zero(MIB + 4096, 2 * 4096);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, MIB - 1, 4096 + 2), 0);
+	only_zero(MIB, 4096);
+}
+
+Test(guest_mem, discard_of_less_than_a_page)
+{
+	make_size(16 * MIB);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 0), -EINVAL);
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4095), -EINVAL);
+	cr_expect_eq(guest_mem_discard(&mem, MIB + 1, 4096), -EINVAL);
+	cr_expect_eq(guest_mem_discard(&mem, MIB + 1, 8190), -EINVAL);
+	only_zero(0, 0);
+}
+
+Test(guest_mem, discard_of_what_is_not_ram)
+{
+	static const gpa_t at[] = {3 * GIB - 4096, 3 * GIB,           4 * GIB - 4096, 7 * GIB - 4096,
+				   7 * GIB,        UINT64_MAX - 4095, UINT64_MAX};
+
+	make_size(6 * GIB);
+	cr_assert_eq(guest_mem_write(&mem, 3 * GIB - 4096, "guest", 6), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++)
+		cr_expect_eq(guest_mem_discard(&mem, at[i], 8192), -EFAULT, "at %#lx", at[i]);
+	cr_expect_eq(guest_mem_discard(&mem, 4096, UINT64_MAX), -EFAULT);
+	cr_expect_eq(guest_mem_discard(&mem, 4096, UINT64_MAX - 4095), -EFAULT);
+	cr_expect_str_eq(guest_mem_ptr(&mem, 3 * GIB - 4096, 6), "guest", "nothing of it is discarded");
+}
+
+Test(guest_mem, discard_above_the_hole)
+{
+	make_size(6 * GIB);
+	cr_assert_eq(guest_mem_write(&mem, HOLE_END, "guest", 6), 0);
+	cr_assert_eq(guest_mem_write(&mem, HOLE_END + 4096, "stays", 6), 0);
+	cr_assert_eq(guest_mem_write(&mem, 4096, "stays", 6), 0);
+	cr_expect_eq(guest_mem_discard(&mem, HOLE_END, 4096), 0);
+	cr_expect_str_eq(guest_mem_ptr(&mem, HOLE_END, 6), "");
+	cr_expect_str_eq(guest_mem_ptr(&mem, HOLE_END + 4096, 6), "stays");
+	cr_expect_str_eq(guest_mem_ptr(&mem, 4096, 6), "stays");
+}
+
+Test(guest_mem, discard_crosses_regions_that_touch)
+{
+	const struct mem_config cfg = {.size = 8 * MIB, .share = true};
+
+	cr_assert_eq(guest_mem_init(&mem, &cfg, 4 * MIB, 4 * MIB, &e), 0, "%s", e.text);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, 4 * MIB - 4096, 8192), 0);
+	only_zero(4 * MIB - 4096, 8192);
+	cr_expect_eq(guest_mem_discard(&mem, 4 * MIB - 100, 200), -EINVAL);
+}
+
+Test(guest_mem, nothing_is_discarded_while_pinned)
+{
+	make_size(16 * MIB);
+	fill();
+	guest_mem_pin(&mem);
+	guest_mem_pin(&mem);
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), -EBUSY);
+	guest_mem_unpin(&mem);
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), -EBUSY);
+	only_zero(0, 0);
+	guest_mem_unpin(&mem);
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), 0);
+	only_zero(MIB, 4096);
+}
+
+Test(guest_mem, nothing_is_discarded_of_what_was_populated)
+{
+	cr_assert_eq(make((struct mem_config){.size = 16 * MIB, .share = true, .prealloc = true}), 0, "%s",
+		     e.text);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), -EBUSY);
+	cr_expect_eq(guest_mem_discard(&mem, 16 * MIB, 4096), -EFAULT);
+	only_zero(0, 0);
+	cr_expect_eq(resident(), 16 * MIB);
+}
+
+Test(guest_mem, nothing_is_discarded_of_huge_pages)
+{
+	if (make((struct mem_config){.size = 16 * MIB, .hugepage_size = 2 * MIB, .share = true}))
+		cr_skip_test("8 huge pages cannot be had");
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), -EBUSY);
+	cr_expect_eq(guest_mem_discard(&mem, 2 * MIB, 2 * MIB), -EBUSY);
+	only_zero(0, 0);
+}
+
+Test(guest_mem, pointers_have_their_way_back)
+{
+	static const gpa_t at[] = {0, 1, 3 * GIB - 1, 4 * GIB, 7 * GIB - 1};
+	gpa_t gpa = 77;
+
+	make_size(6 * GIB);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		cr_expect(guest_mem_gpa(&mem, guest_mem_ptr(&mem, at[i], 1), &gpa));
+		cr_expect_eq(gpa, at[i]);
+	}
+	gpa = 77;
+	for (unsigned i = 0; i < 2; i++) {
+		const char *p = mem.region[i].hva;
+		const char *other = mem.region[!i].hva;
+
+		if (other != p + 3 * GIB)
+			cr_expect(!guest_mem_gpa(&mem, p + 3 * GIB, &gpa));
+	}
+	cr_expect(!guest_mem_gpa(&mem, NULL, &gpa));
+	cr_expect(!guest_mem_gpa(&mem, &mem, &gpa));
+	cr_expect_eq(gpa, 77);
+}
+
 /* --- path= --- */
 
 static char dir[64];
@@ -461,6 +645,42 @@ Test(guest_mem, path_may_be_private)
 	make_dir();
 	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .path = dir}), 0, "%s", e.text);
 	load_all_kinds();
+	remove_dir();
+}
+
+static void discard_in_file(bool share)
+{
+	make_dir();
+	cr_assert_eq(make((struct mem_config){.size = 16 * MIB, .path = dir, .share = share}), 0, "%s", e.text);
+	discard_all_kinds();
+	guest_mem_fini(&mem);
+	remove_dir();
+}
+
+Test(guest_mem, discard_in_a_file)
+{
+	discard_in_file(true);
+}
+
+Test(guest_mem, discard_in_a_private_file)
+{
+	discard_in_file(false);
+}
+
+/* No holes in ramfs: told, and not pretended. */
+Test(guest_mem, discard_where_there_are_no_holes)
+{
+	make_dir();
+	if (mount("none", dir, "ramfs", 0, NULL)) {
+		remove_dir();
+		cr_skip_test("ramfs cannot be mounted");
+	}
+	cr_assert_eq(make((struct mem_config){.size = 16 * MIB, .path = dir, .share = true}), 0, "%s", e.text);
+	fill();
+	cr_expect_eq(guest_mem_discard(&mem, MIB, 4096), -EOPNOTSUPP);
+	only_zero(0, 0);
+	guest_mem_fini(&mem);
+	cr_assert_eq(umount(dir), 0);
 	remove_dir();
 }
 

@@ -12,7 +12,7 @@
 #define SCREEN_COLUMNS 80
 #define SCREEN_LINES   24
 
-static const char *const topics[] = {NULL, "run", "doctor", "completion"};
+static const char *const topics[] = {NULL, "run", HELP_DEVICES, "doctor", "completion"};
 
 Test(help, fits_the_screen)
 {
@@ -57,6 +57,16 @@ static bool has_word(const char *text, const char *word)
 	return false;
 }
 
+static void expect_keys(const char *text, const struct option_def *def, const char *where)
+{
+	/* The first may be left out, and may be shown so. */
+	const struct key_def *key = def->keys ? key_next(def->keys) : NULL;
+
+	for (; key; key = key_next(key))
+		if (key_is_public(key))
+			cr_expect(has_word(text, key->name), "%s misses --%s %s=", where, def->name, key->name);
+}
+
 static void expect_option(const char *text, const struct option_def *def, const char *where)
 {
 	char word[64];
@@ -68,17 +78,38 @@ static void expect_option(const char *text, const struct option_def *def, const 
 		word[2] = ' ';
 		cr_expect(strstr(text, word), "%s misses -%c", where, def->letter);
 	}
-	for (size_t i = 0; i < def->nkeys; i++)
-		if (i && !def->keys[i].hidden && !def->keys[i].hint)
-			cr_expect(has_word(text, def->keys[i].name), "%s misses --%s %s=", where, def->name,
-				  def->keys[i].name);
+}
+
+static bool is_of_devices(const struct option_def *def)
+{
+	for (const struct key_def *key = def->keys; key; key = key_next(key))
+		if (!strcmp(key->name, "transport"))
+			return true;
+	return !strcmp(def->name, "transport");
 }
 
 Test(help, of_run_has_every_option)
 {
 	for (size_t i = 0; i < noption_defs; i++)
-		if (option_defs[i].places & IN_RUN)
+		if (option_defs[i].places & IN_RUN) {
 			expect_option(config_help("run"), &option_defs[i], "help run");
+			if (!is_of_devices(&option_defs[i]))
+				expect_keys(config_help("run"), &option_defs[i], "help run");
+		}
+}
+
+Test(help, of_run_points_at_devices)
+{
+	cr_expect(strstr(config_help("run"), "ringlet help " HELP_DEVICES));
+}
+
+Test(help, of_devices_has_their_options_and_keys)
+{
+	for (size_t i = 0; i < noption_defs; i++)
+		if (is_of_devices(&option_defs[i])) {
+			expect_option(config_help(HELP_DEVICES), &option_defs[i], "help devices");
+			expect_keys(config_help(HELP_DEVICES), &option_defs[i], "help devices");
+		}
 }
 
 Test(help, of_doctor_has_every_option)
@@ -162,8 +193,10 @@ Test(manual, has_every_option)
 {
 	const char *heads = option_heads();
 
-	for (size_t i = 0; i < noption_defs; i++)
+	for (size_t i = 0; i < noption_defs; i++) {
 		expect_option(heads, &option_defs[i], "ringlet.1");
+		expect_keys(heads, &option_defs[i], "ringlet.1");
+	}
 }
 
 Test(manual, has_every_command)
@@ -176,6 +209,20 @@ Test(manual, has_every_command)
 		snprintf(line, sizeof(line), ".Cm %s\n", command_defs[i].name);
 		cr_expect(strstr(text, line), "ringlet.1 misses %s", command_defs[i].name);
 	}
+}
+
+Test(manual, tells_of_every_key_of_devices)
+{
+	char *text = manual(".Ss Options of run for virtio devices", ".Ss Options of doctor");
+	char items[8192] = "", *rest;
+
+	/* What has an item of its own, beyond the line of its option. */
+	for (char *l = strtok_r(text, "\n", &rest); l; l = strtok_r(NULL, "\n", &rest))
+		if (!strncmp(l, ".It Cm ", 7))
+			strncat(strcat(items, l + 6), "\n", 2);
+	for (size_t i = 0; i < noption_defs; i++)
+		if (is_of_devices(&option_defs[i]))
+			expect_keys(items, &option_defs[i], "the items of ringlet.1");
 }
 
 Test(manual, has_every_exit_status)

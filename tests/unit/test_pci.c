@@ -1,9 +1,11 @@
 /* Configuration space by ports and by ECAM, and the reset port inside. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <linux/pci_regs.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "tests/fake/fake_vmevent.h"
 #include "vmm/layout_x86.h"
 #include "vmm/pci.h"
 
@@ -16,7 +18,7 @@ static struct pci_device device;
 static unsigned nresets, nwrites;
 
 static struct {
-	uint16_t off;
+	unsigned off;
 	uint32_t value;
 	unsigned len;
 } last;
@@ -27,15 +29,16 @@ static void on_reset(void *opaque)
 	nresets++;
 }
 
-static void on_write(struct pci_device *d, uint16_t off, uint32_t value, unsigned len)
+static void on_write(struct pci_device *d, unsigned off, unsigned len)
 {
 	cr_assert_eq(d, &device);
 	cr_expect(len == 1 || len == 2 || len == 4, "length %u", len);
 	cr_expect_eq(off % len, 0, "offset %#x, length %u", off, len);
-	cr_expect_leq(off + len, sizeof(d->config));
+	cr_assert_leq(off + len, sizeof(d->config));
 	nwrites++;
 	last.off = off;
-	last.value = value;
+	last.value = 0;
+	memcpy(&last.value, d->config + off, len);
 	last.len = len;
 }
 
@@ -46,12 +49,14 @@ static void setup(void)
 	cr_assert_eq(pci_init(&pci, &pio, &mmio, on_reset, &pci), 0);
 	for (size_t i = 0; i < sizeof(device.config); i++)
 		device.config[i] = (uint8_t)(i * 7 ^ i >> 8);
-	device.config_write = on_write;
-	pci.device[SLOT] = &device;
+	memset(device.writable, 0xff, sizeof(device.writable));
+	device.config_written = on_write;
+	cr_assert_eq(pci_add(&pci, &device, SLOT), 0);
 }
 
 static void teardown(void)
 {
+	pci_remove(&device);
 	pci_fini(&pci);
 	bus_fini(&pio);
 	bus_fini(&mmio);
@@ -174,7 +179,7 @@ Test(pci, host_bridge)
 	cr_expect_eq(in(0xcfc, 4) >> 16, 0x0600);
 	out(0xcf8, address(0, 0, 0, PCI_COMMAND), 4);
 	out(0xcfc, 0xffffffff, 4);
-	cr_expect_eq(in(0xcfc, 4), 0, "it has no write handler");
+	cr_expect_eq(in(0xcfc, 4), 0, "nothing in it is writable");
 }
 
 /* --- the reset port --- */
@@ -270,4 +275,128 @@ Test(pci, ecam_of_nobody)
 	cr_expect_eq(v, 0xffffffff);
 	cr_expect(!bus_read(&mmio, LAYOUT_ECAM + LAYOUT_ECAM_SIZE, &v, 4));
 	cr_expect(!bus_read(&mmio, LAYOUT_ECAM + LAYOUT_ECAM_SIZE - 2, &v, 4));
+}
+
+/* --- functions --- */
+
+Test(pci, only_writable_bits_change)
+{
+	uint32_t before = expected(0x40, 4);
+
+	pci_put32(device.writable + 0x40, 0x00ff0f01);
+	out(0xcf8, address(0, SLOT, 0, 0x40), 4);
+	for (unsigned len = 1; len <= 4; len *= 2)
+		for (unsigned off = 0; off + len <= 4; off += len) {
+			out(0xcfc + off, ~0u, len);
+			out(0xcfc + off, 0, len);
+			out(0xcfc + off, before >> off * 8, len);
+			cr_expect_eq(in(0xcfc, 4), before, "off %u len %u", off, len);
+		}
+	out(0xcfc, ~before, 4);
+	cr_expect_eq(in(0xcfc, 4), before ^ 0x00ff0f01);
+}
+
+Test(pci, slots)
+{
+	static struct pci_device other;
+
+	cr_expect_eq(pci_add(&pci, &other, 32), -EINVAL);
+	cr_expect_eq(pci_add(&pci, &other, SLOT), -EBUSY);
+	cr_expect_eq(pci_free_slot(&pci), 1, "0 is the host bridge");
+	for (int i; (i = pci_free_slot(&pci)) >= 0;)
+		pci.device[i] = &other;
+	cr_expect_eq(pci_free_slot(&pci), -ENOSPC);
+	pci_remove(&other); /* never added */
+}
+
+Test(pci, a_removed_function_is_gone)
+{
+	pci_remove(&device);
+	out(0xcf8, address(0, SLOT, 0, 0), 4);
+	cr_expect_eq(in(0xcfc, 4), 0xffffffff);
+}
+
+Test(pci, capabilities_are_listed_in_order)
+{
+	static struct pci_device d;
+	int a = pci_add_capability(&d, 9, 5), b = pci_add_capability(&d, 17, 12);
+
+	cr_expect_eq(a, 0x40);
+	cr_expect_eq(b, 0x48, "aligned to four bytes");
+	cr_expect_eq(d.config[PCI_CAPABILITY_LIST], a);
+	cr_expect(d.config[PCI_STATUS] & PCI_STATUS_CAP_LIST);
+	cr_expect_eq(d.config[a], 9);
+	cr_expect_eq(d.config[a + 1], b);
+	cr_expect_eq(d.config[b], 17);
+	cr_expect_eq(d.config[b + 1], 0);
+	cr_expect_eq(pci_add_capability(&d, 9, 256 - 0x54 + 1), -ENOSPC);
+	cr_expect_eq(pci_add_capability(&d, 9, 256 - 0x54), 0x54);
+}
+
+/* --- INTx --- */
+
+static struct fake_vmevent vm;
+static struct pci_device nic[3]; /* slots 1 and 9 share a line */
+
+static void add_nics(void)
+{
+	static const unsigned slot[] = {1, 2, 9};
+
+	fake_vmevent_init(&vm);
+	for (size_t i = 0; i < ARRAY_SIZE(nic); i++) {
+		nic[i].vmevent = &vm.event;
+		cr_assert_eq(pci_add(&pci, &nic[i], slot[i]), 0);
+	}
+}
+
+static void command(unsigned slot, uint16_t v)
+{
+	out(0xcf8, address(0, slot, 0, PCI_COMMAND), 4);
+	out(0xcfc, v, 2);
+}
+
+static bool status_bit(unsigned slot, unsigned len)
+{
+	out(0xcf8, address(0, slot, 0, PCI_COMMAND), 4);
+	return len == 4 ? in(0xcfc, 4) >> 16 & PCI_STATUS_INTERRUPT : in(0xcfe, len) & PCI_STATUS_INTERRUPT;
+}
+
+Test(pci, interrupt_lines_are_as_the_DSDT_says)
+{
+	for (unsigned slot = 0; slot < 32; slot++)
+		cr_expect_eq(pci_intx_gsi(slot), LAYOUT_GSI_PCI_INTX + slot % 4);
+	add_nics();
+	cr_expect_eq(nic[1].config[PCI_INTERRUPT_PIN], 1);
+	cr_expect_eq(device.config[PCI_INTERRUPT_PIN], expected(PCI_INTERRUPT_PIN, 1),
+		     "without vmevent: no pin");
+}
+
+Test(pci, a_shared_line_stays_up_until_the_last_lets_go)
+{
+	add_nics();
+	pci_intx(&nic[0], true);
+	pci_intx(&nic[2], true);
+	pci_intx(&nic[0], false);
+	cr_expect(vm.level[17]);
+	cr_expect_eq(vm.injected[17], 1);
+	cr_expect_eq(vm.lines, 1, "a call each time would cost one");
+	pci_intx(&nic[2], false);
+	cr_expect(!vm.level[17]);
+	cr_expect(!vm.level[18]);
+}
+
+Test(pci, interrupt_status_shows_whether_disabled_or_not)
+{
+	add_nics();
+	pci_intx(&nic[1], true);
+	for (unsigned len = 1; len <= 4; len *= 2)
+		cr_expect(status_bit(2, len));
+	cr_expect(!status_bit(1, 2));
+	command(2, PCI_COMMAND_INTX_DISABLE);
+	cr_expect(!vm.level[18]);
+	cr_expect(status_bit(2, 2));
+	command(2, 0);
+	cr_expect(vm.level[18], "it was pending all the time");
+	pci_remove(&nic[1]);
+	cr_expect(!vm.level[18]);
 }

@@ -97,16 +97,21 @@ static int msi_change(struct vmevent *v, int gsi, const struct msi_msg *m, bool 
 {
 	struct vm *vm = vm_of(v);
 	unsigned i = (unsigned)gsi - vm->first_msi_gsi;
+	struct vm_msi before;
 	int rc;
 
 	if (i >= VM_MSI_ROUTES)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->route_lock);
+	before = vm->msi[i];
 	vm->msi[i].used = !free_it;
 	vm->msi[i].set = m;
 	if (m)
 		vm->msi[i].msg = *m;
 	rc = set_routes(vm);
+	/* A message that KVM does not take would make it refuse the whole table from now on. */
+	if (rc && m)
+		vm->msi[i] = before;
 	pthread_mutex_unlock(&vm->route_lock);
 	return rc;
 }

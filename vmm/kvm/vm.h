@@ -28,7 +28,7 @@ struct vm {
 	pthread_mutex_t ring_lock;
 	struct vmevent event;
 	pthread_mutex_t route_lock;
-	struct {
+	struct vm_msi {
 		bool used, set;
 		struct msi_msg msg;
 	} msi[VM_MSI_ROUTES];

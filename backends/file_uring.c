@@ -1,0 +1,335 @@
+/* Theory of operation: submit() writes the entry into the ring, commit() shows the burst to the kernel in one
+ * io_uring_enter(), in which what is in the page cache completes, and takes the completions there and then.
+ * The rest makes the ring readable, which the loop watches.  (Not with IORING_SETUP_DEFER_TASKRUN: newer
+ * kernels then wake nobody who polls the ring.)  The ring has room for every request that can be in
+ * flight, so it never overflows.
+ *
+ * Some requests stay out of the ring and go to a file_sync lane: what the kernel would only do on a thread
+ * anyway (discard, zeroes), buffers that O_DIRECT does not take, what it says to try again.  On a tmpfs that
+ * io_uring does not serve without a thread (Linux 6.4 and later) reads and writes are plain calls: a copy is
+ * cheaper than two wake-ups. */
+#include "backends/file_uring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backends/file_disk.h"
+#include "backends/file_sync.h"
+#include "lib/cleanup.h"
+#include "vmm/evloop.h"
+
+struct disk_lane {
+	struct file_disk *f;
+	struct evloop *loop;
+	struct disk_client client;
+	struct io_uring ring;
+	struct ev_watch watch;  /* the ring */
+	struct disk_lane *slow; /* file_sync's */
+	bool slow_queued;
+	bool plain;                     /* reads and writes by system call */
+	struct disk_req *first, **last; /* ... submitted and not committed */
+	unsigned in_ring;               /* prepared or in flight */
+	bool running;                   /* inside run() */
+	struct {
+		struct disk_req *r;
+		int res;
+	} * reaped; /* [nreqs] */
+};
+
+int file_uring_allowed(void)
+{
+	struct io_uring_params p;
+
+	memset(&p, 0, sizeof(p));
+	/* No ring has no entries, but whether we may have one is looked at first. */
+	if (syscall(__NR_io_uring_setup, 0, &p) < 0 && errno != EINVAL)
+		return -errno;
+	return 0;
+}
+
+static void count(struct disk_lane *l, unsigned n)
+{
+	if (n && l->client.syscalls)
+		atomic_fetch_add_explicit(l->client.syscalls, n, memory_order_relaxed);
+}
+
+/* --- the ring --- */
+
+static void prepare(struct disk_lane *l, struct disk_req *r)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+	uint64_t at = r->offset + r->progress;
+
+	assert(sqe); /* there are as many as requests */
+	switch (r->op) {
+	case DISK_READ:
+		io_uring_prep_readv(sqe, 0, r->iov, (unsigned)r->iovcnt, at);
+		break;
+	case DISK_WRITE:
+		io_uring_prep_writev2(sqe, 0, r->iov, (unsigned)r->iovcnt, at, r->durable ? RWF_DSYNC : 0);
+		break;
+	default:
+		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
+	}
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data(sqe, r);
+	l->in_ring++;
+}
+
+static void go_slow(struct disk_lane *l, struct disk_req *r)
+{
+	r->offset += r->progress;
+	r->len -= r->progress;
+	file_sync_ops.submit(l->slow, r);
+	l->slow_queued = true;
+}
+
+/* Takes what has completed.  Of what is not done yet the rest is put in again. */
+static unsigned reap(struct disk_lane *l)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, n = 0, seen = 0;
+
+	io_uring_for_each_cqe(&l->ring, head, cqe)
+	{
+		l->reaped[n].r = io_uring_cqe_get_data(cqe);
+		l->reaped[n++].res = cqe->res;
+	}
+	io_uring_cq_advance(&l->ring, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct disk_req *r = l->reaped[i].r;
+		int res = l->reaped[i].res;
+
+		l->in_ring--;
+		/* ECANCELED: the thread that submitted it has ended, and the lane is being drained. */
+		if (res == -EINTR || res == -EAGAIN || res == -ECANCELED) {
+			go_slow(l, r);
+			continue;
+		}
+		if (r->op != DISK_FLUSH)
+			res = file_req_advance(r, res);
+		if (res > 0) {
+			prepare(l, r);
+			continue;
+		}
+		seen++;
+		r->done(r, res);
+	}
+	return seen;
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* One io_uring_enter(): all that is prepared, and at least `wait` completions. */
+static void enter(struct disk_lane *l, unsigned wait)
+{
+	int rc = wait ? io_uring_submit_and_wait(&l->ring, wait) : io_uring_submit(&l->ring);
+
+	count(l, 1);
+	if (rc < 0 && rc != -EINTR) /* short of memory */
+		nap();
+}
+
+static unsigned run_ring(struct disk_lane *l)
+{
+	unsigned n = 0;
+
+	while (io_uring_sq_ready(&l->ring)) {
+		enter(l, 0);
+		n += reap(l);
+	}
+	return n;
+}
+
+/* --- requests by plain system calls --- */
+
+static unsigned run_plain(struct disk_lane *l)
+{
+	unsigned n = 0, calls = 0;
+
+	for (struct disk_req *r; (r = l->first); n++) {
+		int rc = file_disk_try(l->f, r, &calls);
+
+		l->first = r->next;
+		if (!l->first)
+			l->last = &l->first;
+		r->done(r, rc > 0 ? 0 : rc);
+	}
+	count(l, calls);
+	return n;
+}
+
+/* --- both --- */
+
+static void run(struct disk_lane *l)
+{
+	unsigned n;
+
+	if (l->running)
+		return;
+	l->running = true;
+	n = reap(l);
+	n += run_plain(l);
+	n += run_ring(l);
+	l->running = false;
+	if (l->slow_queued) {
+		l->slow_queued = false;
+		file_sync_ops.commit(l->slow);
+	}
+	if (n)
+		l->client.batch(l->client.opaque);
+}
+
+static void on_ring(struct ev_watch *w, uint32_t events)
+{
+	(void)events;
+	run(container_of(w, struct disk_lane, watch));
+}
+
+static bool is_slow(const struct disk_lane *l, const struct disk_req *r)
+{
+	if (r->op == DISK_READ || r->op == DISK_WRITE)
+		return !file_disk_aligned(l->f, r);
+	return r->op != DISK_FLUSH;
+}
+
+static void uring_submit(struct disk_lane *l, struct disk_req *r)
+{
+	r->progress = 0;
+	if (is_slow(l, r)) {
+		go_slow(l, r);
+	} else if (l->plain) {
+		r->next = NULL;
+		*l->last = r;
+		l->last = &r->next;
+	} else {
+		prepare(l, r);
+	}
+}
+
+/* The slow lane's done()s may have put something into the ring. */
+static void on_slow_batch(void *opaque)
+{
+	struct disk_lane *l = opaque;
+
+	run(l);
+	l->client.batch(l->client.opaque);
+}
+
+static void uring_drain(struct disk_lane *l)
+{
+	do {
+		run(l);
+		while (l->in_ring) {
+			enter(l, 1);
+			run(l);
+		}
+		file_sync_ops.drain(l->slow);
+	} while (l->in_ring || l->first || l->slow_queued);
+}
+
+static void uring_lane_free(struct disk_lane *l)
+{
+	file_sync_ops.lane_free(l->slow);
+	evloop_del(l->loop, &l->watch);
+	io_uring_queue_exit(&l->ring);
+	free(l->reaped);
+	free(l);
+}
+
+/* Newer kernels spare us interruptions; older ones refuse what they do not know. */
+static int make_ring(struct io_uring *ring, unsigned entries)
+{
+	int rc = io_uring_queue_init(entries, ring, IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN);
+
+	return rc == -EINVAL ? io_uring_queue_init(entries, ring, 0) : rc;
+}
+
+/* Would the kernel do reads on a thread although nothing has to be waited for?  From 6.4 on it does where
+ * the file system does not claim to know IOCB_NOWAIT, and tmpfs does not. */
+static bool needs_thread(const struct file_disk *f)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+	char byte;
+
+	if (!f->memory || uname(&u) || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		return false;
+	if (major < 6 || (major == 6 && minor < 4))
+		return false;
+	return preadv2(f->fd, &(struct iovec){&byte, 1}, 1, 0, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP;
+}
+
+static int lane_init(struct disk_lane *l, unsigned nreqs)
+{
+	const struct disk_client slow = {.batch = on_slow_batch, .opaque = l, .syscalls = l->client.syscalls};
+	int rc = make_ring(&l->ring, nreqs);
+
+	if (rc)
+		return rc;
+	rc = io_uring_register_files(&l->ring, &l->f->fd, 1);
+	if (rc)
+		goto exit;
+	l->plain = needs_thread(l->f);
+	l->slow = file_sync_ops.lane(&l->f->disk, l->loop, nreqs, &slow);
+	if (!l->slow) {
+		rc = -errno;
+		goto exit;
+	}
+	l->watch = (struct ev_watch){.fd = l->ring.ring_fd, .fn = on_ring};
+	rc = evloop_add(l->loop, &l->watch, EPOLLIN);
+	if (!rc)
+		return 0;
+	file_sync_ops.lane_free(l->slow);
+exit:
+	io_uring_queue_exit(&l->ring);
+	return rc;
+}
+
+static struct disk_lane *uring_lane(struct disk *d, struct evloop *loop, unsigned nreqs,
+				    const struct disk_client *client)
+{
+	struct disk_lane *l = calloc(1, sizeof(*l));
+	int rc = -ENOMEM;
+
+	if (!l)
+		return NULL;
+	l->f = file_disk_of(d);
+	l->loop = loop;
+	l->client = *client;
+	l->last = &l->first;
+	l->reaped = calloc(nreqs, sizeof(*l->reaped));
+	if (l->reaped)
+		rc = lane_init(l, nreqs);
+	if (!rc)
+		return l;
+	free(l->reaped);
+	free(l);
+	errno = -rc;
+	return NULL;
+}
+
+const struct disk_ops file_uring_ops = {
+	.name = "io_uring",
+	.lane = uring_lane,
+	.lane_free = uring_lane_free,
+	.submit = uring_submit,
+	.commit = run,
+	.drain = uring_drain,
+	.lock = file_disk_lock,
+	.refresh = file_disk_refresh,
+	.destroy = file_disk_destroy,
+};

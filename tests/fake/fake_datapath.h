@@ -1,0 +1,41 @@
+/* A datapath that walks no ring: it remembers what it was given, fails when told to, and can watch the
+ * kicks on its own loop. */
+#ifndef FAKE_DATAPATH_H
+#define FAKE_DATAPATH_H
+#include <pthread.h>
+
+#include "devices/virtio/virtio.h"
+
+struct fake_datapath;
+struct fake_watch {
+	struct ev_watch watch;
+	struct fake_datapath *owner;
+};
+
+struct fake_datapath {
+	struct datapath dp;
+	struct datapath_offer offer;
+	int offer_err;
+	int start_err;         /* not 0: start() fails with it */
+	uint16_t give_next;    /* what stop() writes to each queue's next */
+	struct evloop *kicked; /* not NULL: kick_fds are watched and read here */
+	void (*in_start)(struct fake_datapath *f);
+	void (*in_stop)(struct fake_datapath *f);
+	void *opaque;
+
+	uint64_t running;                                 /* bit per queue */
+	struct datapath_queue started[VIRTIO_MAX_QUEUES]; /* as start() got them, by index */
+	struct datapath_queue stopped[VIRTIO_MAX_QUEUES]; /* as stop() got them */
+	struct fake_watch watch[VIRTIO_MAX_QUEUES];
+	unsigned last_nqueues; /* of the last start() */
+	uint64_t features;
+	const struct guest_mem *mem;
+	unsigned starts, stops, start_calls;
+	unsigned started_at, stopped_at; /* fake_step() */
+	pthread_t thread;                /* of the last start() or stop() */
+	_Atomic unsigned kicks;
+	unsigned mistakes; /* started while running, stopped while not, other fds at stop() */
+};
+
+void fake_datapath_init(struct fake_datapath *f); /* offers everything and has no opinion */
+#endif

@@ -1,0 +1,923 @@
+/* The command line's virtio devices. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
+#include "vmm/config.h"
+#include "vmm/config_keys.h"
+#include "vmm/config_options.h"
+#include "vmm/config_values.h"
+
+#define MAX_ARGS 64
+#define N(a)     (sizeof(a) / sizeof((a)[0]))
+
+static struct config cfg, again;
+static struct err err;
+static const struct devices_config *const dev = &cfg.run.dev;
+
+static void done(void)
+{
+	config_free(&cfg);
+	config_free(&again);
+}
+
+TestSuite(devices, .fini = done);
+TestSuite(devices_error, .fini = done);
+TestSuite(devices_printed, .fini = done);
+
+/* Takes line apart as a shell would, for spaces and single quotes, in place. */
+static int unquote(char *line, char *argv[], int max)
+{
+	char *out = line;
+	int argc = 0;
+
+	while (*line) {
+		cr_assert_lt(argc, max);
+		argv[argc++] = out;
+		for (; *line && *line != ' '; line++) {
+			if (*line == '\\') {
+				*out++ = *++line;
+			} else if (*line == '\'') {
+				for (line++; *line != '\''; line++) {
+					cr_assert(*line, "a quote without its end");
+					*out++ = *line;
+				}
+			} else {
+				*out++ = *line;
+			}
+		}
+		if (*line)
+			line++;
+		*out++ = '\0';
+	}
+	argv[argc] = NULL;
+	return argc;
+}
+
+/* The words live until the test ends. */
+static int parse(const char *line)
+{
+	static char words[8192];
+	static char *argv[MAX_ARGS + 1];
+	int argc;
+
+	snprintf(words, sizeof(words), "ringlet run %s", line);
+	argc = unquote(words, argv, MAX_ARGS);
+	config_free(&cfg);
+	memset(&err, 0, sizeof(err));
+	return config_parse(&cfg, argc, argv, &err);
+}
+
+static void takes(const char *line)
+{
+	cr_assert_eq(parse(line), 0, "%s: %s", line, err.text);
+}
+
+/* Refused, and the sentence has every one of the words (ended by NULL) in it. */
+static void refuses(const char *line, ...)
+{
+	const char *word;
+	va_list ap;
+
+	cr_assert_eq(parse(line), -EINVAL, "\"%s\" is taken", line);
+	va_start(ap, line);
+	while ((word = va_arg(ap, const char *)))
+		cr_expect(strstr(err.text, word), "\"%s\" misses \"%s\" in: %s", line, word, err.text);
+	va_end(ap);
+}
+
+Test(devices, none_unless_asked)
+{
+	takes("");
+	cr_expect_eq(dev->nnet, 0);
+	cr_expect_eq(dev->ndisk, 0);
+	cr_expect_not(dev->rng.on);
+	cr_expect_not(dev->balloon.on);
+	cr_expect_not(dev->console.on);
+	cr_expect_eq(dev->transport, TRANSPORT_PCI);
+}
+
+static void expect_default_virtio(const struct virtio_config *v)
+{
+	cr_expect_eq(v->transport, TRANSPORT_PCI);
+	cr_expect(v->transport_set);
+	cr_expect_not(v->notify_exit);
+	cr_expect_not(v->irq_ioctl);
+	cr_expect_not(v->doorbell_pio);
+	cr_expect_not(v->packed);
+	cr_expect_not(v->in_order);
+	cr_expect(v->event_idx);
+	cr_expect(v->indirect);
+	cr_expect_eq(v->queue_size, 0);
+	cr_expect_eq(v->npin, 0);
+}
+
+Test(devices, defaults_of_a_net)
+{
+	const struct net_options *net = &dev->net[0];
+
+	takes("-n user");
+	cr_assert_eq(dev->nnet, 1);
+	cr_expect_eq(net->kind, NET_USER);
+	cr_expect_null(net->ifname);
+	cr_expect_eq(net->fd, -1);
+	cr_expect_eq(net->queues, 1);
+	cr_expect_not(net->has_mac);
+	cr_expect_eq(net->mtu, 0);
+	cr_expect_eq(net->rate_bytes, 0);
+	cr_expect_eq(net->rate_packets, 0);
+	cr_expect(net->csum && net->tso && net->uso && net->mrg_rxbuf);
+	cr_expect_eq(net->nhostfwd, 0);
+	expect_default_virtio(&net->virtio);
+}
+
+Test(devices, defaults_of_a_disk)
+{
+	const struct disk_options *disk = &dev->disk[0];
+
+	takes("-d disk.img");
+	cr_assert_eq(dev->ndisk, 1);
+	cr_expect_str_eq(disk->path, "disk.img");
+	cr_expect_not(disk->read_only);
+	cr_expect_not(disk->direct);
+	cr_expect_not(disk->writethrough);
+	cr_expect_eq(disk->aio, DISK_AIO_DEFAULT);
+	cr_expect_eq(disk->queues, 1);
+	cr_expect_null(disk->serial);
+	expect_default_virtio(&disk->virtio);
+}
+
+Test(devices, defaults_of_the_simple_ones)
+{
+	takes("--rng --balloon --console virtio");
+	cr_expect(dev->rng.on);
+	cr_expect(dev->balloon.on);
+	cr_expect(dev->console.on);
+	expect_default_virtio(&dev->rng.virtio);
+	expect_default_virtio(&dev->balloon.virtio);
+	expect_default_virtio(&dev->console.virtio);
+}
+
+Test(devices, each_option_adds_one_in_order)
+{
+	takes("-n user -d a --net tap --disk=b -dc");
+	cr_assert_eq(dev->nnet, 2);
+	cr_expect_eq(dev->net[0].kind, NET_USER);
+	cr_expect_eq(dev->net[1].kind, NET_TAP);
+	cr_assert_eq(dev->ndisk, 3);
+	cr_expect_str_eq(dev->disk[0].path, "a");
+	cr_expect_str_eq(dev->disk[1].path, "b");
+	cr_expect_str_eq(dev->disk[2].path, "c");
+}
+
+Test(devices, transport_option_is_for_all_even_before_it)
+{
+	takes("-n user -d a,transport=pci --rng --transport mmio --balloon --console virtio -n "
+	      "tap,transport=mmio");
+	cr_expect_eq(dev->transport, TRANSPORT_MMIO);
+	cr_expect_eq(dev->net[0].virtio.transport, TRANSPORT_MMIO);
+	cr_expect_eq(dev->disk[0].virtio.transport, TRANSPORT_PCI);
+	cr_expect_eq(dev->rng.virtio.transport, TRANSPORT_MMIO);
+	cr_expect_eq(dev->balloon.virtio.transport, TRANSPORT_MMIO);
+	cr_expect_eq(dev->console.virtio.transport, TRANSPORT_MMIO);
+	cr_expect_eq(dev->net[1].virtio.transport, TRANSPORT_MMIO);
+}
+
+Test(devices, last_transport_option_wins)
+{
+	takes("--transport mmio --rng --transport pci");
+	cr_expect_eq(dev->rng.virtio.transport, TRANSPORT_PCI);
+}
+
+Test(devices, transport_option_comes_before_two_dashes)
+{
+	takes("--rng --transport mmio -- ls");
+	cr_expect_eq(dev->rng.virtio.transport, TRANSPORT_MMIO);
+}
+
+static void expect_other_virtio(const struct virtio_config *v)
+{
+	cr_expect(v->notify_exit);
+	cr_expect(v->irq_ioctl);
+	cr_expect(v->doorbell_pio);
+	cr_expect(v->packed);
+	cr_expect(v->in_order);
+	cr_expect_not(v->event_idx);
+	cr_expect_not(v->indirect);
+	cr_expect_eq(v->queue_size, 64);
+	cr_assert_eq(v->npin, 5);
+	cr_expect_eq(v->pin[3], 5);
+	cr_expect_eq(v->pin[4], 8);
+}
+
+#define OTHER                                                                                                  \
+	"notify=exit,irq=ioctl,doorbell=pio,packed,in_order=on,event_idx=off,indirect=off,queue-size=64,"      \
+	"pin=2-5+8"
+
+Test(devices, common_keys_of_every_option)
+{
+	takes("-n tap," OTHER " -d a," OTHER " --rng=" OTHER " --balloon=" OTHER " --console virtio," OTHER);
+	expect_other_virtio(&dev->net[0].virtio);
+	expect_other_virtio(&dev->disk[0].virtio);
+	expect_other_virtio(&dev->rng.virtio);
+	expect_other_virtio(&dev->balloon.virtio);
+	expect_other_virtio(&dev->console.virtio);
+}
+
+Test(devices, transport_needs_no_key_where_there_are_no_kinds)
+{
+	takes("--rng=mmio --balloon=mmio,packed");
+	cr_expect_eq(dev->rng.virtio.transport, TRANSPORT_MMIO);
+	cr_expect_eq(dev->balloon.virtio.transport, TRANSPORT_MMIO);
+	cr_expect(dev->balloon.virtio.packed);
+}
+
+Test(devices, queue_sizes_are_powers_of_two)
+{
+	takes("-d a,queue-size=16 -d b,queue-size=1024 -n user,queue-size=32");
+	cr_expect_eq(dev->disk[0].virtio.queue_size, 16);
+	cr_expect_eq(dev->disk[1].virtio.queue_size, 1024);
+	refuses("-d a,queue-size=48", "-d", "queue-size", "48", "power of two", NULL);
+}
+
+Test(devices, simple_options_given_again_replace)
+{
+	takes("--rng=mmio,packed --rng --console virtio,packed --console serial");
+	cr_expect_not(dev->rng.virtio.packed);
+	cr_expect_eq(dev->rng.virtio.transport, TRANSPORT_PCI);
+	cr_expect_not(dev->console.on);
+	cr_expect_not(dev->console.virtio.packed);
+}
+
+Test(devices, keys_of_a_tap)
+{
+	const struct net_options *net = &dev->net[0];
+
+	takes("-n "
+	      "tap,ifname=tap0,queues=4,mac=02:00:5e:10:FF:fe,mtu=9000,rate=12M+10000p,csum=off,mrg_rxbuf=off");
+	cr_expect_str_eq(net->ifname, "tap0");
+	cr_expect_eq(net->queues, 4);
+	cr_expect(net->has_mac);
+	cr_expect_eq(memcmp(net->mac, "\x02\x00\x5e\x10\xff\xfe", 6), 0);
+	cr_expect_eq(net->mtu, 9000);
+	cr_expect_eq(net->rate_bytes, 12 * MIB);
+	cr_expect_eq(net->rate_packets, 10000);
+	cr_expect_not(net->csum);
+	cr_expect_not(net->mrg_rxbuf);
+}
+
+Test(devices, segments_go_with_checksums)
+{
+	takes("-n user,csum=off -n user,uso=off");
+	cr_expect_not(dev->net[0].tso);
+	cr_expect_not(dev->net[0].uso);
+	cr_expect(dev->net[1].tso);
+	cr_expect_not(dev->net[1].uso);
+}
+
+Test(devices, tap_by_its_fd)
+{
+	takes("-n tap,fd=3 -n fd=17 -n ifname=t");
+	cr_expect_eq(dev->net[0].fd, 3);
+	cr_expect_eq(dev->net[1].kind, NET_TAP);
+	cr_expect_eq(dev->net[1].fd, 17);
+	cr_expect_eq(dev->net[2].kind, NET_TAP);
+}
+
+Test(devices, interface_name_of_fifteen_bytes)
+{
+	takes("-n tap,ifname=123456789012345");
+	refuses("-n tap,ifname=1234567890123456", "-n", "ifname", "15 bytes", NULL);
+}
+
+Test(devices, forwarded_ports_add_up_in_order)
+{
+	takes("-n user,hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:5353-:53");
+	cr_assert_eq(dev->net[0].nhostfwd, 2);
+	cr_expect_str_eq(dev->net[0].hostfwd[0], "tcp::2222-:22");
+	cr_expect_str_eq(dev->net[0].hostfwd[1], "udp:127.0.0.1:5353-:53");
+}
+
+Test(devices, rates)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes, packets;
+	} rates[] = {{"12M", 12 * MIB, 0}, {"1.5K", 1536, 0},     {"1500B", 1500, 0},
+		     {"10p", 0, 10},       {"10p+1G", GIB, 10},   {"1G+4294967295p", GIB, 4294967295},
+		     {"1T", GIB << 10, 0}, {"64KiB", 64 << 10, 0}};
+
+	for (size_t i = 0; i < N(rates); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "-n user,rate=%s", rates[i].text);
+		takes(line);
+		cr_expect_eq(dev->net[0].rate_bytes, rates[i].bytes, "%s", rates[i].text);
+		cr_expect_eq(dev->net[0].rate_packets, rates[i].packets, "%s", rates[i].text);
+	}
+}
+
+Test(devices_error, rates)
+{
+	/* What a bare number would count is anybody's guess. */
+	static const char *const wrong[] = {"12",   "M",      "p",     "1.5p",     "12M+",
+					    "+12M", "12M+1M", "1p+1p", "1p+1p+1p", "12M+10000p+1p",
+					    "1.5B", "-1M",    "12Mp",  "fast",     "1e6B"};
+
+	for (size_t i = 0; i < N(wrong); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "-n user,rate=%s", wrong[i]);
+		refuses(line, "-n: rate:", "12M", "10000p", NULL);
+	}
+	refuses("-n user,rate=0M", "rate", "left out", NULL);
+	refuses("-n user,rate=0p", "rate", "left out", NULL);
+	refuses("-n user,rate=1025G", "rate", "1T", NULL);
+	refuses("-n user,rate=4294967296p", "rate", "4294967295p", NULL);
+	refuses("-n user,rate=99999999999999999999B", "rate", "1T", NULL);
+}
+
+Test(devices, keys_of_a_disk)
+{
+	const struct disk_options *disk = &dev->disk[0];
+
+	takes("-d a,ro,direct,aio=sync,queues=4,serial=root-1,cache=writethrough -d b,aio=uring,ro=off");
+	cr_expect(disk->read_only);
+	cr_expect(disk->direct);
+	cr_expect(disk->writethrough);
+	cr_expect_eq(disk->aio, DISK_AIO_SYNC);
+	cr_expect_eq(disk->queues, 4);
+	cr_expect_str_eq(disk->serial, "root-1");
+	cr_expect_eq(dev->disk[1].aio, DISK_AIO_URING);
+	cr_expect_not(dev->disk[1].read_only);
+}
+
+Test(devices, file_names_of_any_kind)
+{
+	takes("-d path=vdpa -d path=ro -d path=a=b -d 'x,,y z,ro' -d vdpa.img -d ./vhost-user -d vd");
+	cr_expect_str_eq(dev->disk[0].path, "vdpa");
+	cr_expect_str_eq(dev->disk[1].path, "ro");
+	cr_expect_not(dev->disk[1].read_only);
+	cr_expect_str_eq(dev->disk[2].path, "a=b");
+	cr_expect_str_eq(dev->disk[3].path, "x,y z");
+	cr_expect(dev->disk[3].read_only);
+	cr_expect_str_eq(dev->disk[4].path, "vdpa.img");
+	cr_expect_str_eq(dev->disk[5].path, "./vhost-user");
+}
+
+Test(devices, words_of_qemu)
+{
+	takes("-nic user,model=virtio-net-pci,hostfwd=tcp::2222-:22 -nic "
+	      "tap,ifname=t,script=no,downscript=no,vhost=off "
+	      "-drive file=a,if=virtio,format=raw,readonly=on,aio=io_uring,media=disk -disk b");
+	cr_expect_eq(dev->net[0].nhostfwd, 1);
+	cr_expect_str_eq(dev->net[1].ifname, "t");
+	cr_expect_str_eq(dev->disk[0].path, "a");
+	cr_expect(dev->disk[0].read_only);
+	cr_expect_eq(dev->disk[0].aio, DISK_AIO_URING);
+	cr_expect_str_eq(dev->disk[1].path, "b");
+}
+
+Test(devices, words_of_cloud_hypervisor)
+{
+	takes("--net tap=tap0,mac=02:00:00:00:00:01,offload_tso=off,queue_size=64 --net tap=,mtu=1400 "
+	      "--disk path=a,readonly=on,direct=on,num_queues=2,queue_size=128,image_type=raw");
+	cr_expect_str_eq(dev->net[0].ifname, "tap0");
+	cr_expect_eq(dev->net[0].kind, NET_TAP);
+	cr_expect_not(dev->net[0].tso);
+	cr_expect_eq(dev->net[0].virtio.queue_size, 64);
+	cr_expect_eq(dev->net[1].kind, NET_TAP);
+	cr_expect_null(dev->net[1].ifname);
+	cr_expect_eq(dev->disk[0].queues, 2);
+	cr_expect(dev->disk[0].direct);
+}
+
+Test(devices, words_of_crosvm_and_lkvm)
+{
+	takes("--net tap-name=tap0,vq-pairs=2,packed-queue --block a,ro -n mode=user --network "
+	      "mode=tap,tapif=t,guest_mac=02:00:00:00:00:01,mq=2 -d b,direct --rng --balloon --console virtio");
+	cr_expect_eq(dev->net[0].queues, 2);
+	cr_expect(dev->net[0].virtio.packed);
+	cr_expect(dev->disk[0].read_only);
+	cr_expect_eq(dev->net[1].kind, NET_USER);
+	cr_expect_str_eq(dev->net[2].ifname, "t");
+	cr_expect(dev->net[2].has_mac);
+	cr_expect(dev->disk[1].direct);
+	cr_expect(dev->console.on);
+}
+
+Test(devices_error, other_programs_words_with_a_hint)
+{
+	refuses("-netdev user,id=n", "-netdev", "-n user", NULL);
+	refuses("-net nic", "-net", "-n user", NULL);
+	refuses("-device virtio-rng-pci", "-device", "--rng", NULL);
+	refuses("--device x", "--device", "--rng", NULL);
+	refuses("-hda x", "-hda", "-d FILE", NULL);
+	refuses("-blockdev x", "-blockdev", "-d FILE", NULL);
+	refuses("-n tap,num_queues=4", "num_queues", "queues=", "pairs", NULL);
+	refuses("-n tap,id=n0", "id=", "numbered", NULL);
+	refuses("-n user,model=e1000", "model", "e1000", "virtio", NULL);
+	refuses("-n tap,script=up.sh", "script", "beforehand", NULL);
+	refuses("-n tap,ip=10.0.0.1", "ip=", "addresses", NULL);
+	refuses("-n tap,bw_size=1", "bw_size", "rate=", NULL);
+	refuses("-nic none", "-nic", "leave", NULL);
+	refuses("-d a,format=qcow2", "format", "qcow2", NULL);
+	refuses("-d a,if=ide", "if", "ide", "virtio", NULL);
+	refuses("-d a,media=cdrom", "media", "ro", NULL);
+	refuses("-d a,cache=none", "cache", "direct,cache=writeback", NULL);
+	refuses("-d a,cache=directsync", "direct,cache=writethrough", NULL);
+	refuses("-d a,snapshot=on", "snapshot=", "not in this version", NULL);
+	refuses("-d a,iommu=on", "iommu", NULL);
+	refuses("-d a,ioeventfd=off", "notify=exit", NULL);
+	refuses("--rng=src=/dev/urandom", "src=", "leave it out", NULL);
+	refuses("--balloon=size=1G", "size=", "not in this version", NULL);
+}
+
+Test(devices_error, detached_keys_are_not_taken_for_a_kernel)
+{
+	refuses("--rng src=/dev/urandom", "--rng", "--rng=src=/dev/urandom", NULL);
+	refuses("--balloon transport=mmio", "--balloon=transport=mmio", NULL);
+	takes("--rng a=b");
+	cr_expect_str_eq(cfg.run.kernel, "a=b");
+	takes("-d a path=b");
+	cr_expect_str_eq(cfg.run.kernel, "path=b");
+	takes("--rng bzImage");
+	cr_expect_str_eq(cfg.run.kernel, "bzImage");
+}
+
+Test(devices_error, later_things_are_named_as_such)
+{
+	refuses("--net vdpa,path=/dev/vhost-vdpa-0", "--net", "vdpa", "not in this version", NULL);
+	refuses("--net vhost-user,path=s,server", "vhost-user", "not in this version", NULL);
+	refuses("--net tap,vhost=on", "vhost", "not in this version", NULL);
+	refuses("--net tap,vhost", "vhost", "not in this version", NULL);
+	refuses("--net tap,vhost-net", "vhost-net", "not in this version", NULL);
+	refuses("--net tap,wait=60s", "wait", "not in this version", NULL);
+	refuses("--disk vdpa,path=/dev/vhost-vdpa-0", "--disk", "vdpa", "not in this version", "path=vdpa",
+		NULL);
+	refuses("--disk vhost-user,path=s", "vhost-user", "not in this version", NULL);
+	refuses("--disk vdpa", "vdpa", "not in this version", NULL);
+	takes("--net tap,vhost=off");
+}
+
+Test(devices_error, misspelt_words_name_the_nearest)
+{
+	refuses("--net usr", "\"usr\"", "user tap", NULL);
+	refuses("--net tpa", "\"tpa\"", "user tap", NULL);
+	refuses("--net macc", "\"mac\"?", NULL);
+	refuses("--net user,hostfw=x", "\"hostfwd\"?", NULL);
+	refuses("--net tap,queue=2", "\"queues\"?", NULL);
+	refuses("--disk a,serail=x", "\"serial\"?", NULL);
+	refuses("--rng=packd", "\"packed\"?", NULL);
+	refuses("--console vritio", "serial virtio", NULL);
+	refuses("--disk a,colour=red", "unknown key \"colour\"", "path, ro, direct", "pin", NULL);
+	refuses("--nett user", "--net?", NULL);
+}
+
+Test(devices_error, missing_parts)
+{
+	refuses("-n", "-n", "value", NULL);
+	refuses("-d ''", "-d", "empty", NULL);
+	refuses("-n mac=02:00:00:00:00:01", "kind", "user or tap", NULL);
+	refuses("-d ro", "-d", "file is missing", NULL);
+	refuses("-d path=", "path", "nothing", NULL);
+	refuses("--console packed", "--console", "serial or virtio", NULL);
+	refuses("-d a,", "nothing", NULL);
+	refuses("-n user,mac", "mac", "value", NULL);
+	refuses("--rng=", "--rng", "empty", NULL);
+}
+
+Test(devices_error, card_addresses)
+{
+	static const char *const wrong[] = {"52:54:00:12:34",     "52:54:00:12:34:56:78", "52-54-00-12-34-56",
+					    "5254.0012.3456",     "52:54:00:12:34:5g",    " 2:54:00:12:34:56",
+					    "0x:54:00:12:34:56",  "2:54:00:12:34:56",     "525:4:00:12:34:56",
+					    "52:54:00:12:34:+6",  "52:54:00::12:34:5",    "random",
+					    "52:54:00:12:34:56 ", "2:54:00:12:34:567"};
+
+	for (size_t i = 0; i < N(wrong); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "-n 'user,mac=%s'", wrong[i]);
+		refuses(line, "-n: mac:", wrong[i], "52:54:00:12:34:56", NULL);
+	}
+	refuses("-n user,mac=01:00:5e:00:00:01", "mac", "group", NULL);
+	refuses("-n user,mac=ff:ff:ff:ff:ff:ff", "mac", "group", NULL);
+	refuses("-n user,mac=00:00:00:00:00:00", "mac", "nobody", NULL);
+}
+
+Test(devices_error, interface_names)
+{
+	static const char *const wrong[] = {"a/b", "a b", "a:b", ".", "..", "", "a\tb"};
+
+	for (size_t i = 0; i < N(wrong); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "-n 'tap,ifname=%s'", wrong[i]);
+		refuses(line, "-n: ifname:", wrong[i], "slash", NULL);
+	}
+}
+
+Test(devices_error, file_descriptors)
+{
+	refuses("-n tap,fd=0", "fd", "standard input", "fd=3", NULL);
+	refuses("-n tap,fd=1", "fd", "standard output", NULL);
+	refuses("-n tap,fd=2", "fd", "standard error", NULL);
+	refuses("-n tap,fd=-1", "fd", "-1", NULL);
+	refuses("-n tap,fd=2147483648", "fd", "2147483648", NULL);
+	refuses("-n tap,fd=3,queues=2", "queues=2", "fd=", "ifname=NAME", NULL);
+	refuses("-n tap,fd=3,ifname=t", "fd=", "ifname=", NULL);
+	refuses("-n tap,fd=3 -n user -n tap,fd=3", "net2", "fd=3", "net0", NULL);
+	refuses("-n tap,fds=3:4", "fds=", "queues=N", NULL);
+}
+
+Test(devices_error, numbers)
+{
+	refuses("-n tap,queues=0", "queues", "0", "1 and 16", NULL);
+	refuses("-n tap,queues=17", "queues", "17", "1 and 16", NULL);
+	refuses("-d a,queues=17", "queues", "17", "1 and 16", NULL);
+	refuses("-n user,mtu=67", "mtu", "67", "68", NULL);
+	refuses("-n user,mtu=65536", "mtu", "65535", NULL);
+	refuses("-d a,queue-size=8", "queue-size", "8", "16 and 1024", NULL);
+	refuses("-d a,queue-size=2048", "queue-size", "16 and 1024", NULL);
+	refuses("-n user,queue-size=16", "queue-size=16", "32", NULL);
+	refuses("-d a,pin=0-16", "pin", "16 host CPUs", NULL);
+	refuses("-d a,pin=x", "pin", "0-1+4", NULL);
+	takes("-n user,mtu=68 -n tap,mtu=65535,queues=16 -d a,queues=16,pin=0-15");
+}
+
+Test(devices_error, words)
+{
+	refuses("--transport isa", "--transport", "isa", "pci mmio", NULL);
+	refuses("-d a,transport=isa", "transport", "pci mmio", NULL);
+	refuses("-d a,notify=poll", "notify", "ioeventfd exit", NULL);
+	refuses("-d a,irq=msi", "irq", "irqfd ioctl", NULL);
+	refuses("-d a,doorbell=bell", "doorbell", "mmio pio", NULL);
+	refuses("-d a,aio=threads", "aio", "uring sync", NULL);
+	refuses("-d a,cache=unsafe", "cache", "writeback writethrough", NULL);
+	refuses("-d a,packed=maybe", "packed", "maybe", "on nor off", NULL);
+	refuses("--console tty", "--console", "tty", "serial virtio", NULL);
+}
+
+Test(devices_error, serial_numbers)
+{
+	takes("-d a,serial=12345678901234567890");
+	refuses("-d a,serial=123456789012345678901", "serial", "20", NULL);
+	refuses("-d a,serial=", "serial", "20", NULL);
+	refuses("-d a,serial=\xc3\xa4", "serial", "ASCII", NULL);
+	refuses("-d a,serial=\x7f", "serial", "ASCII", NULL);
+}
+
+Test(devices_error, forwarded_ports)
+{
+	char line[1024] = "-n user";
+
+	refuses("-n user,hostfwd=", "hostfwd", "tcp::2222-:22", NULL);
+	refuses("-n user,hostfwd=2222", "hostfwd", "2222", NULL);
+	refuses("-n user,hostfwd=tcp::0-:22", "hostfwd", "65535", NULL);
+	for (int i = 0; i < CONFIG_MAX_HOSTFWD; i++)
+		strcat(line, ",hostfwd=tcp::2222-:22");
+	takes(line);
+	strcat(line, ",hostfwd=tcp::2222-:22");
+	refuses(line, "hostfwd", "16", NULL);
+}
+
+Test(devices_error, contradictions_are_named)
+{
+	refuses("-n tap,hostfwd=tcp::2222-:22", "hostfwd=", "user", NULL);
+	refuses("-n user,ifname=t", "ifname=", "tap", NULL);
+	refuses("-n user,fd=3", "fd=", "tap", NULL);
+	refuses("-n user,queues=2", "queues=2", "tap", NULL);
+	refuses("-n user,csum=off,tso=on", "tso=on", "csum=off", NULL);
+	refuses("-n user,uso,csum=off", "uso=on", "csum=off", NULL);
+	refuses("--console serial,packed", "serial", "virtio", NULL);
+	refuses("-d a,doorbell=pio,transport=mmio", "--disk (disk0)", "doorbell=pio", "transport=mmio", NULL);
+	refuses("-n user,doorbell=pio --transport mmio", "--net (net0)", "doorbell=pio", "--transport mmio",
+		NULL);
+	refuses("--rng=doorbell=pio --transport mmio", "--rng", "doorbell=pio", NULL);
+	refuses("--balloon=doorbell=pio,transport=mmio", "--balloon", "doorbell=pio", NULL);
+	refuses("--console virtio,doorbell=pio,transport=mmio", "--console", "doorbell=pio", NULL);
+	takes("-d a,doorbell=pio,transport=pci --transport mmio");
+	takes("--rng=mmio,doorbell=pio --help");
+}
+
+Test(devices_error, as_many_as_there_is_room_for)
+{
+	char line[1024] = "";
+
+	for (int i = 0; i < CONFIG_MAX_NETS; i++)
+		strcat(line, " -n user");
+	takes(line + 1);
+	strcat(line, " -n user");
+	refuses(line + 1, "-n", "8", NULL);
+	*line = '\0';
+	for (int i = 0; i < CONFIG_MAX_DISKS; i++)
+		strcat(line, " -d a");
+	takes(line + 1);
+	strcat(line, " -d a");
+	refuses(line + 1, "-d", "16", NULL);
+}
+
+/* Printing */
+
+static void same_text(const char *a, const char *b, const char *line)
+{
+	cr_assert_eq(!a, !b, "%s", line);
+	cr_assert(!a || !strcmp(a, b), "%s: %s is not %s", line, a, b);
+}
+
+static void same_virtio(const struct virtio_config *a, const struct virtio_config *b, const char *line)
+{
+	cr_assert_eq(a->transport, b->transport, "%s", line);
+	cr_assert(a->transport_set && b->transport_set, "%s", line);
+	cr_assert_eq(a->notify_exit, b->notify_exit, "%s", line);
+	cr_assert_eq(a->irq_ioctl, b->irq_ioctl, "%s", line);
+	cr_assert_eq(a->doorbell_pio, b->doorbell_pio, "%s", line);
+	cr_assert_eq(a->packed, b->packed, "%s", line);
+	cr_assert_eq(a->in_order, b->in_order, "%s", line);
+	cr_assert_eq(a->event_idx, b->event_idx, "%s", line);
+	cr_assert_eq(a->indirect, b->indirect, "%s", line);
+	cr_assert_eq(a->queue_size, b->queue_size, "%s", line);
+	cr_assert_eq(a->npin, b->npin, "%s", line);
+	cr_assert_eq(memcmp(a->pin, b->pin, a->npin * sizeof(a->pin[0])), 0, "%s", line);
+}
+
+static void same_net(const struct net_options *a, const struct net_options *b, const char *line)
+{
+	same_virtio(&a->virtio, &b->virtio, line);
+	cr_assert_eq(a->kind, b->kind, "%s", line);
+	same_text(a->ifname, b->ifname, line);
+	cr_assert_eq(a->fd, b->fd, "%s", line);
+	cr_assert_eq(a->queues, b->queues, "%s", line);
+	cr_assert_eq(a->has_mac, b->has_mac, "%s", line);
+	cr_assert_eq(memcmp(a->mac, b->mac, sizeof(a->mac)), 0, "%s", line);
+	cr_assert_eq(a->mtu, b->mtu, "%s", line);
+	cr_assert_eq(a->rate_bytes, b->rate_bytes, "%s", line);
+	cr_assert_eq(a->rate_packets, b->rate_packets, "%s", line);
+	cr_assert_eq(a->csum, b->csum, "%s", line);
+	cr_assert_eq(a->tso, b->tso, "%s", line);
+	cr_assert_eq(a->uso, b->uso, "%s", line);
+	cr_assert_eq(a->mrg_rxbuf, b->mrg_rxbuf, "%s", line);
+	cr_assert_eq(a->nhostfwd, b->nhostfwd, "%s", line);
+	for (unsigned i = 0; i < a->nhostfwd; i++)
+		same_text(a->hostfwd[i], b->hostfwd[i], line);
+}
+
+static void same_disk(const struct disk_options *a, const struct disk_options *b, const char *line)
+{
+	same_virtio(&a->virtio, &b->virtio, line);
+	same_text(a->path, b->path, line);
+	cr_assert_eq(a->read_only, b->read_only, "%s", line);
+	cr_assert_eq(a->direct, b->direct, "%s", line);
+	cr_assert_eq(a->writethrough, b->writethrough, "%s", line);
+	cr_assert_eq(a->aio, b->aio, "%s", line);
+	cr_assert_eq(a->queues, b->queues, "%s", line);
+	same_text(a->serial, b->serial, line);
+}
+
+static void same_simple(const struct simple_options *a, const struct simple_options *b, const char *line)
+{
+	cr_assert_eq(a->on, b->on, "%s", line);
+	if (a->on)
+		same_virtio(&a->virtio, &b->virtio, line);
+}
+
+/* cfg printed and parsed again is the same, and so is what that prints. */
+static void survives_printing(void)
+{
+	static char line[65536], words[65536], second[65536];
+	const struct devices_config *a = &cfg.run.dev, *b = &again.run.dev;
+	char *argv[MAX_ARGS + 1];
+	int n = config_print_run(&cfg, line, sizeof(line));
+
+	cr_assert_eq(n, (int)strlen(line));
+	strcpy(words, line);
+	n = unquote(words, argv, MAX_ARGS);
+	memset(&err, 0, sizeof(err));
+	cr_assert_eq(config_parse(&again, n, argv, &err), 0, "%s: %s", line, err.text);
+	cr_assert_eq(a->transport, b->transport, "%s", line);
+	cr_assert_eq(a->nnet, b->nnet, "%s", line);
+	for (unsigned i = 0; i < a->nnet; i++)
+		same_net(&a->net[i], &b->net[i], line);
+	cr_assert_eq(a->ndisk, b->ndisk, "%s", line);
+	for (unsigned i = 0; i < a->ndisk; i++)
+		same_disk(&a->disk[i], &b->disk[i], line);
+	same_simple(&a->rng, &b->rng, line);
+	same_simple(&a->balloon, &b->balloon, line);
+	same_simple(&a->console, &b->console, line);
+	config_print_run(&again, second, sizeof(second));
+	cr_assert_str_eq(line, second);
+	config_free(&again);
+}
+
+Test(devices_printed, with_defaults_spelt_out)
+{
+#define COMMON                                                                                                 \
+	"transport=pci,notify=ioeventfd,irq=irqfd,doorbell=mmio,packed=off,in_order=off,event_idx=on,"         \
+	"indirect=on"
+	char line[2048];
+
+	takes("-n user -d a --rng --balloon --console virtio");
+	config_print_run(&cfg, line, sizeof(line));
+	cr_expect(strstr(line, " --net=user,queues=1,csum=on,tso=on,uso=on,mrg_rxbuf=on," COMMON " "), "%s",
+		  line);
+	cr_expect(strstr(line, " --disk=path=a,ro=off,direct=off,cache=writeback,queues=1," COMMON " "), "%s",
+		  line);
+	cr_expect(strstr(line, " --rng=" COMMON " "), "%s", line);
+	cr_expect(strstr(line, " --balloon=" COMMON " "), "%s", line);
+	cr_expect(strstr(line, " --console=virtio," COMMON " "), "%s", line);
+}
+
+Test(devices_printed, lines_that_are_hard)
+{
+	static const char *const lines[] = {
+		"-d path=vdpa -d path=ro -d path=a=b -d 'a,,b c' -d path=-- -d path=,,,,",
+		"-d \\'\\'\\' -d 'a\nb,serial=\"x' -d '$(x),serial= '",
+		"-n tap,ifname=a%d -n tap,fd=3 -n user",
+		"-n tap,ifname=',,' -n tap,ifname=\\'\"",
+		"-n user,rate=1B -n user,rate=1025B+1p -n user,rate=1.5K -n user,rate=1T+4294967295p",
+		"--transport mmio -d a,transport=pci,doorbell=pio -n user,csum=off",
+		"-n user,pin=0-3+2-5+1 --rng=pin=7+6+5",
+		"--console virtio,transport=mmio --console serial",
+	};
+
+	for (size_t i = 0; i < N(lines); i++) {
+		takes(lines[i]);
+		survives_printing();
+	}
+}
+
+static uint32_t fuzz_state = 2463534242;
+
+static uint32_t fuzz_next(uint32_t n)
+{
+	fuzz_state ^= fuzz_state << 13;
+	fuzz_state ^= fuzz_state >> 17;
+	fuzz_state ^= fuzz_state << 5;
+	return fuzz_state % n;
+}
+
+static const char *const common_values[] = {
+	"transport=pci",   "transport=mmio", "notify=exit",   "irq=ioctl",        "doorbell=pio",
+	"packed",          "in_order=on",    "event_idx=off", "indirect=off",     "queue-size=256",
+	"queue-size=1024", "pin=2-5+8",      "pin=0",         "notify=ioeventfd", "event_idx=on",
+};
+static const char *const net_values[] = {
+	"mac=52:54:00:12:34:56",
+	"mtu=1500",
+	"rate=12M",
+	"rate=1500B+7p",
+	"rate=99p",
+	"csum=off",
+	"tso=off",
+	"uso=off",
+	"csum=on",
+	"mrg_rxbuf=off",
+};
+static const char *const user_values[] = {"hostfwd=tcp::2222-:22", "hostfwd=udp:127.0.0.1:53-:53"};
+static const char *const tap_values[] = {"ifname=tap0", "queues=4", "queues=16", "ifname=a,,b", "fd=5"};
+static const char *const disk_values[] = {"ro",       "direct",     "aio=uring",          "aio=sync",
+					  "queues=3", "serial=S 1", "cache=writethrough", "ro=off"};
+static const char *const files[] = {"a", "path=vdpa", "path=a=b", "b,,c", "it's", "x y", "path=\n"};
+
+static void add_some(char *value, size_t size, const char *const *from, uint32_t n, uint32_t most)
+{
+	for (uint32_t i = fuzz_next(most + 1); i; i--) {
+		size_t len = strlen(value);
+
+		snprintf(value + len, size - len, "%s%s", len && value[len - 1] != '=' ? "," : "",
+			 from[fuzz_next(n)]);
+	}
+}
+
+/* An option with its value, of which most are right. */
+static void some_option(char *arg, size_t size)
+{
+	switch (fuzz_next(7)) {
+	case 0:
+		snprintf(arg, size, "--net=user");
+		add_some(arg, size, user_values, N(user_values), 2);
+		add_some(arg, size, net_values, N(net_values), 4);
+		break;
+	case 1:
+		snprintf(arg, size, "--net=tap");
+		add_some(arg, size, tap_values, N(tap_values), 1);
+		add_some(arg, size, net_values, N(net_values), 4);
+		break;
+	case 2:
+	case 3:
+		snprintf(arg, size, "--disk=%s", files[fuzz_next(N(files))]);
+		add_some(arg, size, disk_values, N(disk_values), 5);
+		break;
+	case 4:
+		snprintf(arg, size, fuzz_next(2) ? "--rng=pci" : "--balloon=mmio");
+		break;
+	case 5:
+		snprintf(arg, size, "--console=virtio");
+		break;
+	default:
+		snprintf(arg, size, fuzz_next(2) ? "--transport=mmio" : "--transport=pci");
+		return;
+	}
+	add_some(arg, size, common_values, N(common_values), 3);
+}
+
+/* Up to a dozen options, each on the heap on its own, so that a step past an end is seen. */
+static int some_line(char *argv[], void (*change)(char *arg, size_t size))
+{
+	int argc = 0, n = 2 + (int)fuzz_next(7);
+
+	argv[argc++] = strdup("ringlet");
+	argv[argc++] = strdup("run");
+	while (argc < n) {
+		char arg[512];
+
+		some_option(arg, sizeof(arg));
+		if (change)
+			change(arg, sizeof(arg));
+		argv[argc++] = strdup(arg);
+	}
+	argv[argc] = NULL;
+	return argc;
+}
+
+/* Parses some lines; every one that is taken survives printing.  How many are. */
+static unsigned fuzz(int rounds, void (*change)(char *arg, size_t size))
+{
+	unsigned taken = 0;
+
+	for (int round = 0; round < rounds; round++) {
+		char *argv[16];
+		int argc = some_line(argv, change);
+
+		memset(&err, 0, sizeof(err));
+		if (config_parse(&cfg, argc, argv, &err) == 0) {
+			if (cfg.command == COMMAND_RUN)
+				survives_printing();
+			taken++;
+		} else {
+			cr_assert(err.text[0] && err.code < 0, "refused without a sentence");
+		}
+		config_free(&cfg);
+		for (int i = 0; i < argc; i++)
+			free(argv[i]);
+	}
+#ifdef __SANITIZE_ADDRESS__
+	/* What the sanitizer finds when the test has ended, Criterion does not hear of. */
+	cr_expect_eq(__lsan_do_recoverable_leak_check(), 0);
+#endif
+	return taken;
+}
+
+Test(devices_printed, random_lines_give_the_same_again, .timeout = 120)
+{
+	cr_expect_gt(fuzz(2000, NULL), 1000);
+}
+
+/* Bytes changed, put in, taken out; a piece said twice. */
+static void mutate(char *arg, size_t size)
+{
+	static const char likely[] = ",,==+-:.0179KMGTBpx \n'\\\"\xff%";
+
+	for (uint32_t n = 1 + fuzz_next(3); n; n--) {
+		size_t len = strlen(arg), at = fuzz_next((uint32_t)len + 1);
+		char c = fuzz_next(4) ? likely[fuzz_next(sizeof(likely) - 1)] : (char)(1 + fuzz_next(255));
+		size_t piece;
+
+		switch (fuzz_next(4)) {
+		case 0:
+			if (at < len)
+				arg[at] = c;
+			break;
+		case 1:
+			if (len + 1 < size) {
+				memmove(arg + at + 1, arg + at, len + 1 - at);
+				arg[at] = c;
+			}
+			break;
+		case 2:
+			if (at < len)
+				memmove(arg + at, arg + at + 1, len - at);
+			break;
+		default:
+			piece = fuzz_next((uint32_t)(len - at) + 1);
+			if (len + piece < size)
+				memmove(arg + at + piece, arg + at, len + 1 - at);
+			break;
+		}
+	}
+}
+
+Test(devices_error, mutations_neither_crash_nor_leak, .timeout = 120)
+{
+	unsigned taken = fuzz(6000, mutate);
+
+	cr_expect_gt(taken, 200);
+	cr_expect_lt(taken, 5800);
+}

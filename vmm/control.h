@@ -1,0 +1,41 @@
+/* The control socket of a running VM, and the client that "ringlet ctl" is.
+ *
+ * It lies in a directory of the user's own, under the VM's name: /run/ringlet/NAME/control for root,
+ * $XDG_RUNTIME_DIR/ringlet/NAME/control else.  A connection carries one request and one answer, a JSON object
+ * on one line each: {"args":["resize-disk","disk0"]} and {"ok":true,"text":"..."}.  Only the same user and root
+ * are listened to. */
+#ifndef VMM_CONTROL_H
+#define VMM_CONTROL_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/err.h"
+#include "vmm/evloop.h"
+
+#define CONTROL_NAME_MAX  64
+#define CONTROL_MAX_ARGS  16
+#define CONTROL_TEXT_SIZE 16384
+
+struct control_config {
+	const char *name; /* the VM's, or NULL: "vm-" and the process id */
+	const char *path; /* --control: the socket's path, or NULL: in the directory of that name */
+	/* Does what was asked for; on the loop's thread.  text: what to tell, of size bytes.  0; -errno, and
+	 * text says why. */
+	int (*request)(void *opaque, int argc, char *const argv[], char *text, size_t size);
+	void *opaque;
+};
+
+struct control;
+/* On the loop's thread, or before it runs.  0, or -errno with a sentence in e: -EADDRINUSE when a VM of
+ * that name runs. */
+int control_open(struct control **out, struct evloop *loop, const struct control_config *cfg, struct err *e);
+void control_close(struct control *c); /* the socket is gone; NULL is fine */
+const char *control_path(const struct control *c);
+
+/* Is this fit to be a VM's name?  Letters, digits, . _ - and not first a dot. */
+bool control_name_ok(const char *name);
+
+/* The client: sends argv to the VM called name (or at a path with a slash in it) and prints the answer.
+ * Its exit status: 0; 1 the VM refused; 125 there is no such VM. */
+int control_client(const char *name, int argc, char *const argv[]);
+#endif

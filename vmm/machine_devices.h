@@ -1,0 +1,54 @@
+/* COMPOSITION ROOT, second half: which device, transport, backend and threads the command line asked for.
+ * Included by machine.c alone.
+ *
+ * Devices with their backends and data threads live as long as the process; transports as long as one life of
+ * the guest, so that after a reset the same tap and the same disk are there. */
+#ifndef VMM_MACHINE_DEVICES_H
+#define VMM_MACHINE_DEVICES_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "lib/err.h"
+#include "vmm/bus.h"
+#include "vmm/config_devices.h"
+#include "vmm/guest_mem.h"
+#include "vmm/pci.h"
+#include "vmm/vmevent.h"
+
+struct devices;
+
+/* Where the console device's bytes go and come from: a vCPU's or a data thread's. */
+struct devices_console {
+	void (*output)(void *opaque, const void *data, size_t len);
+	bool (*ready)(void *opaque);
+	void (*room)(void *opaque);
+	void *opaque;
+};
+
+/* Opens what backends need and starts the data threads.  cfg, mem and console must outlive it. */
+int devices_open(struct devices **out, const struct devices_config *cfg, struct guest_mem *mem,
+		 const struct devices_console *console, struct err *e);
+void devices_close(struct devices *d); /* NULL is fine */
+
+/* Slots and pages for one life.  What devices_plug() made is undone by devices_unplug(), also after an error:
+ * then no device touches guest memory any more. */
+struct devices_site {
+	struct pci *pci;
+	struct bus *pio, *mmio;
+	struct vmevent *vmevent;
+};
+int devices_plug(struct devices *d, const struct devices_site *site, struct err *e);
+void devices_unplug(struct devices *d);
+
+unsigned devices_count_mmio(const struct devices *d); /* for ACPI */
+
+/* Console input: any thread.  Bytes taken. */
+size_t devices_input(struct devices *d, const void *data, size_t len);
+void devices_console_room(struct devices *d); /* ready() would say yes again */
+
+/* What a person asked for by name: 0, or -errno with a sentence. */
+int devices_resize_disk(struct devices *d, const char *name, struct err *e); /* NULL: all disks */
+int devices_set_balloon(struct devices *d, uint64_t bytes, struct err *e);
+void devices_print_stats(struct devices *d, FILE *out); /* counters of every queue */
+#endif
