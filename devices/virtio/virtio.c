@@ -39,6 +39,23 @@ void virtio_config_changed(struct virtio_device *dev)
 	pthread_mutex_unlock(&dev->life_lock);
 }
 
+/* What a ring's error means; the C library's words are about files. */
+static const char *reason(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case EILSEQ:
+		return "a malformed chain or index";
+	case EFAULT:
+		return "an address that is not RAM";
+	case E2BIG:
+		return "a chain of more pieces than there may be";
+	case EBUSY:
+		return "a chain that is in flight already";
+	default:
+		return strerror(err < 0 ? -err : err);
+	}
+}
+
 void virtio_needs_reset(struct virtio_device *dev, const char *why, int err)
 {
 	bool first;
@@ -52,7 +69,7 @@ void virtio_needs_reset(struct virtio_device *dev, const char *why, int err)
 	pthread_mutex_unlock(&dev->life_lock);
 	if (first)
 		log_guest("%s: %s (%s); the device stands still until its driver resets it", dev->name, why,
-			  strerror(err < 0 ? -err : err));
+			  reason(err));
 }
 
 static void on_config_changed(void *opaque)

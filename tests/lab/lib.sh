@@ -138,6 +138,7 @@ sha() { # FILE
 # A tap with an address, made beforehand as an administrator would: $tap.
 make_tap() { # MTU [multi_queue]
 	tap=tap0
+	ip link del $tap 2>/dev/null # of the case before
 	# shellcheck disable=SC2086 # a word or none
 	ip tuntap add dev $tap mode tap vnet_hdr ${2:-} || fail "no tap can be made"
 	ip addr add 10.1.0.1/24 dev $tap

@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/fake/net_rig.h"
 
@@ -634,6 +635,7 @@ Test(net, keeps_a_long_frame_until_its_buffers_have_come)
 	give(HDR + 3500, 6);
 	give(HDR + 100, 7);
 	net_rig_settle(&r);
+	cr_assert_not(r.port[0].enabled);
 	cr_assert_eq(collect(RX, len, 8), 0);
 	driver_ring_add(&r.ring[RX], &(struct driver_buf){at + 1000, 1000, true}, 1);
 	net_rig_kick(&r, RX);
@@ -865,6 +867,7 @@ Test(net, a_port_that_ends_takes_the_link_down_for_good)
 	cr_assert_eq(collect(TX, &len, 1), 1);
 	net_set_link(r.dev, true);
 	cr_assert_eq(net_rig_status(&r), 0);
+	r.port[0].set_features_err = -EBADFD;
 	net_rig_start(&r, 0);
 	cr_assert_eq(r.port[0].attaches, 1);
 	transmit_frame(HDR + 60, 1);
@@ -929,7 +932,11 @@ Test(net, one_queue_can_be_reset_alone)
 
 Test(net, starts_and_stops_a_hundred_times_with_buffers_out)
 {
+	int fd, first;
+
 	net_rig_make(&r);
+	first = dup(0);
+	close(first);
 	for (unsigned i = 0; i < 100; i++) {
 		uint32_t len[4];
 
@@ -940,6 +947,9 @@ Test(net, starts_and_stops_a_hundred_times_with_buffers_out)
 		cr_assert_eq(collect(RX, len, 4), 1);
 	}
 	net_rig_reset(&r);
+	fd = dup(0);
+	cr_assert_eq(fd, first); /* no descriptor stays behind */
+	close(fd);
 	cr_assert_eq(r.port[0].attaches, 100);
 	cr_assert_eq(r.port[0].detaches, 100);
 }

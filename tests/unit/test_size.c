@@ -147,7 +147,7 @@ Test(cpu_list, ranges_joined_by_plus)
 	uint16_t cpus[CONFIG_MAX_CPUS];
 	unsigned n;
 
-	cr_assert_eq(value_cpu_list("0-1+4", cpus, &n, NULL), 0);
+	cr_assert_eq(value_cpu_list("0-1+4", cpus, CONFIG_MAX_CPUS, &n, NULL), 0);
 	cr_assert_eq(n, 3);
 	cr_assert_arr_eq(cpus, expected, sizeof(expected));
 }
@@ -158,9 +158,9 @@ Test(cpu_list, fills_its_array_and_no_more)
 	unsigned n;
 
 	cpus[CONFIG_MAX_CPUS] = 0xabcd;
-	cr_assert_eq(value_cpu_list("0-1023", cpus, &n, NULL), 0);
+	cr_assert_eq(value_cpu_list("0-1023", cpus, CONFIG_MAX_CPUS, &n, NULL), 0);
 	cr_assert_eq(n, CONFIG_MAX_CPUS);
-	cr_assert_eq(value_cpu_list("0-1023+0", cpus, &n, NULL), -EINVAL);
+	cr_assert_eq(value_cpu_list("0-1023+0", cpus, CONFIG_MAX_CPUS, &n, NULL), -EINVAL);
 	cr_assert_eq(cpus[CONFIG_MAX_CPUS], 0xabcd);
 }
 
@@ -172,7 +172,7 @@ Test(cpu_list, refuses_what_is_no_list)
 	unsigned n;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		cr_expect_eq(value_cpu_list(bad[i], cpus, &n, NULL), -EINVAL, "\"%s\" is taken", bad[i]);
+		cr_expect_eq(value_cpu_list(bad[i], cpus, CONFIG_MAX_CPUS, &n, NULL), -EINVAL, "\"%s\" is taken", bad[i]);
 }
 
 Test(value, switch_words)

@@ -430,12 +430,15 @@ Test(tap, receives_frames_byte_for_byte)
 	int fd = packet_socket("rl0");
 	uint8_t frame[1000], got[2000] = {0};
 	struct iovec iov[] = {{got, 7}, {got + 7, 300}, {got + 307, sizeof(got) - 307}};
+	ssize_t len;
 
 	fill(frame, sizeof(frame), 5);
 	cr_assert_eq(send(fd, frame, sizeof(frame), 0), (ssize_t)sizeof(frame));
 	cr_assert_eq(receive(&o, p, iov, 3), (ssize_t)(HDR + sizeof(frame)));
 	cr_assert_eq(memcmp(got + HDR, frame, sizeof(frame)), 0);
-	cr_assert_eq(p->ops->recv(p, iov, 3), -EAGAIN);
+	while ((len = p->ops->recv(p, iov, 3)) >= 0) /* the host may have said something */
+		;
+	cr_assert_eq(len, -EAGAIN);
 	close(fd);
 	done(&o, p);
 }

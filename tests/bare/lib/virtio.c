@@ -538,7 +538,7 @@ static bool wants_kick(struct vq *vq)
 	}
 	if (!vq->event_idx)
 		return !(vq->used->flags & VRING_USED_F_NO_NOTIFY);
-	event = *(volatile uint16_t *)&vq->used->ring[vq->size];
+	event = read16((uint64_t)&vq->used->ring[vq->size]);
 	return vring_need_event(event, vq->next, vq->kicked);
 }
 

@@ -8,7 +8,7 @@ wait_for_shell
 say 'echo first >/dev/vda; sync; ip link set eth0 up; ip addr add 10.1.0.2/24 dev eth0; ping -c 1 10.1.0.1 && echo pinged-$((1))'
 wait_for 'pinged-1'
 say 'reboot -f'
-wait_for_shell 2
+wait_for_shell 3 # two were in the first life
 say 'echo "read $(head -n 1 /dev/vda)"; ip link set eth0 up; ip addr add 10.1.0.2/24 dev eth0; ping -c 1 10.1.0.1 && echo pinged-$((2))'
 wait_for 'pinged-2'
 wait_for '^read first'
