@@ -44,6 +44,7 @@ int vq_new(struct virtqueue **out, const struct datapath_queue *q, const struct 
 		vq_free(vq);
 		return rc;
 	}
+	(void)vq_ptr(vq, q->desc, 1); /* buffers are likely to be where the ring is */
 	*out = vq;
 	return 0;
 }

@@ -188,8 +188,6 @@ bool vq_split_ask(struct virtqueue *vq)
 {
 	uint16_t seen = vq->unpopped ? vq->seen : vq->next;
 
-	if (seen != vq->avail_idx)
-		return true;
 	if (vq->event_idx)
 		__atomic_store_n(avail_event(vq), htole16(seen), __ATOMIC_SEQ_CST);
 	else if (vq->kicks_off)

@@ -172,7 +172,8 @@ Test(cpu_list, refuses_what_is_no_list)
 	unsigned n;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		cr_expect_eq(value_cpu_list(bad[i], cpus, CONFIG_MAX_CPUS, &n, NULL), -EINVAL, "\"%s\" is taken", bad[i]);
+		cr_expect_eq(value_cpu_list(bad[i], cpus, CONFIG_MAX_CPUS, &n, NULL), -EINVAL,
+			     "\"%s\" is taken", bad[i]);
 }
 
 Test(value, switch_words)
