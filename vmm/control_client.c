@@ -16,6 +16,18 @@
 #define MAX_PATH_LEN sizeof(((struct sockaddr_un *)0)->sun_path)
 #define PATIENCE_S   30
 
+/* One that was killed leaves its socket behind. */
+static bool alive(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return false;
+	strcpy(addr.sun_path, path);
+	return fd >= 0 && !connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+}
+
 /* The names of all that there are, for whoever asked for another. */
 static void list_running(char *buf, size_t size)
 {
@@ -31,6 +43,8 @@ static void list_running(char *buf, size_t size)
 		for (size_t i = 0; i < g.gl_pathc && len < size; i++) {
 			const char *name = g.gl_pathv[i] + strlen(base) + 1;
 
+			if (!alive(g.gl_pathv[i]))
+				continue;
 			len += (size_t)snprintf(buf + len, size - len, "%s%.*s", len ? ", " : "",
 						(int)(strrchr(name, '/') - name), name);
 		}

@@ -509,8 +509,10 @@ static int instance_new(struct machine *m, struct err *e)
 	return rc ? rc : load(m, inst, e);
 }
 
-static void count(const struct vm_instance *inst, struct run_stats *s)
+static void count(const struct machine *m, struct run_stats *s)
 {
+	const struct vm_instance *inst = m->inst;
+
 	for (unsigned i = 0; i < inst->nvcpus; i++) {
 		const struct vcpu_stats *v = &inst->vcpu[i].stats;
 
@@ -525,14 +527,6 @@ static void count(const struct vm_instance *inst, struct run_stats *s)
 	s->exits_other = s->exits_total - s->exits_io - s->exits_mmio;
 	s->shadow_on += inst->com1.shadow_count;
 	s->ncpus = inst->nvcpus;
-}
-
-static void add_stats(struct machine *m)
-{
-	const struct vm_instance *inst = m->inst;
-	struct run_stats *s = &m->stats;
-
-	count(inst, s);
 	if (!s->first_run_ns && inst->nvcpus && inst->vcpu[0].stats.first_run_ns) {
 		s->first_run_ns = inst->vcpu[0].stats.first_run_ns - m->started_ns;
 		s->first_run_cpu_ns = inst->vcpu[0].stats.first_run_cpu_ns;
@@ -560,7 +554,7 @@ static int instance_run(struct machine *m, struct err *e)
 		vcpu_join(&inst->vcpu[i]);
 	m->stats.coalesced += vm_coalesced_drain(&inst->vm, queued_write, inst);
 	ev_timer_arm(&m->panic, 0);
-	add_stats(m);
+	count(m, &m->stats);
 	return rc;
 }
 
@@ -583,7 +577,7 @@ static int ctl_stats(struct machine *m, char *text, size_t size)
 
 	if (!out)
 		return snprintf(text, size, "%s", strerror(errno)), -errno;
-	count(m->inst, &s);
+	count(m, &s);
 	s.console_bytes = m->console_bytes;
 	s.run_ns = clock_ns(CLOCK_MONOTONIC) - m->started_ns - s.first_run_ns;
 	stats_print(&s, out);

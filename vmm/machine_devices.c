@@ -251,7 +251,13 @@ static int add_rng(struct devices *all, const struct simple_options *o, struct e
 static int add_balloon(struct devices *all, const struct simple_options *o, struct err *e)
 {
 	struct device *d = next_device(all, &o->virtio, "balloon", 0);
-	struct balloon_config c = {.name = d->name, .mem = all->mem, .hidden = hidden_ring_bits(&o->virtio)};
+	struct balloon_config c = {
+		.name = d->name,
+		.mem = all->mem,
+		.deflate_on_oom = true,
+		.reporting = true,
+		.hidden = hidden_ring_bits(&o->virtio),
+	};
 	int rc = start_threads(d, 1, &c.loop, e);
 
 	if (rc)
@@ -445,6 +451,27 @@ static void print_count(FILE *out, const char *what, uint64_t n)
 		fprintf(out, "  %s %" PRIu64, what, n);
 }
 
+static void print_balloon(struct virtio_device *v, FILE *out)
+{
+	/* VIRTIO_BALLOON_S_*, in their order */
+	static const char *const names[] = {"swapped in",  "swapped out",  "major faults", "minor faults",
+					    "free memory", "total memory", "available",    "disk caches"};
+	struct balloon_stats s;
+
+	fprintf(out,
+		"balloon: wanted %" PRIu64 " MiB, is %" PRIu64 " MiB; given back to the host %" PRIu64 " MiB\n",
+		virtio_balloon_target(v) >> 20, virtio_balloon_actual(v) >> 20,
+		virtio_balloon_discarded(v) >> 20);
+	virtio_balloon_stats(v, &s);
+	if (!s.seq)
+		return;
+	fprintf(out, "the guest says:");
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (s.known & (1u << i))
+			fprintf(out, "  %s %" PRIu64, names[i], s.value[i]);
+	fputc('\n', out);
+}
+
 void devices_print_stats(struct devices *all, FILE *out)
 {
 	for (unsigned i = 0; i < all->n; i++) {
@@ -466,4 +493,6 @@ void devices_print_stats(struct devices *all, FILE *out)
 			fputc('\n', out);
 		}
 	}
+	if (all->balloon)
+		print_balloon(all->balloon->virtio, out);
 }

@@ -148,6 +148,8 @@ static void give(struct net_rx *rx, size_t len)
  * with offloads of the life before (5.1.6.4.1). */
 static bool understood(const struct net *net, const struct virtio_net_hdr_v1 *hdr)
 {
+	if (hdr->flags & ~(VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID))
+		return false; /* of features that are never offered */
 	if ((hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !net_has(net, VIRTIO_NET_F_GUEST_CSUM))
 		return false;
 	switch (hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {

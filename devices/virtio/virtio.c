@@ -96,6 +96,9 @@ static int check(const struct virtio_device *dev, uint64_t here, struct err *e)
 			       VIRTIO_MAX_QUEUES);
 	if (!dev->mem || !dev->loop || (!dev->local && !dev->remote))
 		return err_set(e, -EINVAL, "%s: no memory, no loop, or nobody to serve its queues", dev->name);
+	if (dev->ops->config_size(dev) > VIRTIO_MAX_CONFIG)
+		return err_set(e, -EINVAL, "%s: a configuration of %zu bytes is larger than %u", dev->name,
+			       dev->ops->config_size(dev), VIRTIO_MAX_CONFIG);
 	for (unsigned i = 0; i < dev->nqueues; i++) {
 		const struct virtio_queue *q = &dev->queue[i];
 
@@ -342,13 +345,31 @@ static unsigned config_len(struct virtio_device *dev, uint64_t off, unsigned len
 	return size - off < len ? (unsigned)(size - off) : len;
 }
 
+/* A driver reads in parts what other threads change meanwhile: what differs from the last look is a new
+ * generation before the driver has it (4.1.4.3.1), whether or not somebody has announced the change yet. */
+static void config_look(struct virtio_device *dev)
+{
+	const size_t size = dev->ops->config_size(dev);
+	uint8_t now[VIRTIO_MAX_CONFIG];
+
+	if (!size)
+		return;
+	dev->ops->config_read(dev, 0, now, size);
+	if (!memcmp(now, dev->config_seen, size))
+		return;
+	memcpy(dev->config_seen, now, size);
+	dev->config_generation++;
+}
+
 void virtio_config_read(struct virtio_device *dev, uint64_t off, void *buf, unsigned len)
 {
 	const unsigned n = config_len(dev, off, len);
 
 	memset(buf, 0, len);
-	if (n)
-		dev->ops->config_read(dev, (size_t)off, buf, n);
+	if (!n)
+		return;
+	config_look(dev);
+	memcpy(buf, dev->config_seen + off, n);
 }
 
 void virtio_config_write(struct virtio_device *dev, uint64_t off, const void *buf, unsigned len)

@@ -22,6 +22,7 @@
 
 #define VIRTIO_MAX_QUEUES     64
 #define VIRTIO_MAX_QUEUE_SIZE 1024
+#define VIRTIO_MAX_CONFIG     256 /* bytes of device-specific configuration */
 
 struct virtio_device;
 struct virtqueue;
@@ -96,6 +97,7 @@ struct virtio_device {
 	bool accepted_beyond; /* a bit past 63: never offered */
 	_Atomic uint8_t status;
 	_Atomic uint32_t config_generation;
+	uint8_t config_seen[VIRTIO_MAX_CONFIG]; /* as last read; under lock */
 	/* Innermost.  Status changes and configuration interrupts, so that none comes out of a life that
 	 * has ended. */
 	pthread_mutex_t life_lock;

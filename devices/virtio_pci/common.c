@@ -11,6 +11,12 @@ static void put_addr(uint8_t *p, gpa_t addr)
 	pci_put32(p + 4, (uint32_t)(addr >> 32));
 }
 
+/* 4.1.4.3.1: 0 or a power of two, whatever the driver has written; enabling it tells what is wrong. */
+static uint16_t shown_size(const struct virtio_device *dev, const struct virtio_queue *vq)
+{
+	return (vq->size & (vq->size - 1)) && !virtio_has(dev, VIRTIO_F_RING_PACKED) ? 0 : vq->size;
+}
+
 void vpci_common_read(struct virtio_pci *t, uint64_t off, void *data, unsigned len)
 {
 	struct virtio_device *dev = t->transport.dev;
@@ -28,7 +34,7 @@ void vpci_common_read(struct virtio_pci *t, uint64_t off, void *data, unsigned l
 	pci_put16(r + VIRTIO_PCI_COMMON_Q_SELECT, t->queue_select);
 	pci_put16(r + VIRTIO_PCI_COMMON_Q_MSIX, VIRTIO_MSI_NO_VECTOR);
 	if (vq) {
-		pci_put16(r + VIRTIO_PCI_COMMON_Q_SIZE, vq->size);
+		pci_put16(r + VIRTIO_PCI_COMMON_Q_SIZE, shown_size(dev, vq));
 		pci_put16(r + VIRTIO_PCI_COMMON_Q_MSIX, t->queue[t->queue_select].vector);
 		pci_put16(r + VIRTIO_PCI_COMMON_Q_ENABLE, vq->ready);
 		pci_put16(r + VIRTIO_PCI_COMMON_Q_NOFF, t->queue_select);
