@@ -433,7 +433,7 @@ static int disk_serial(void *dst, const char *value, struct err *e)
 
 static int disk_format(void *dst, const char *value, struct err *e)
 {
-	(void)dst;
+	((struct disk_list *)dst)->disk.raw = true;
 	if (!strcmp(value, "raw"))
 		return 0;
 	return err_set(e, -EINVAL, "\"%s\" is " LATER ": the file is the disk, byte for byte", value);
@@ -463,7 +463,7 @@ const struct key_def config_disk_keys[] = {
 	{.name = "cache", .words = "writeback writethrough", .set = disk_cache},
 	{.name = "queues", .set = disk_queues},
 	{.name = "serial", .set = disk_serial},
-	{.name = "format", .hidden = true, .set = disk_format},
+	{.name = "format", .words = "raw", .set = disk_format},
 	{.name = "if", .hidden = true, .set = disk_if},
 	{.name = "media", .hidden = true, .set = disk_media},
 	{.more = config_disk_aliases},

@@ -207,6 +207,8 @@ static void add_disk(struct text *t, const struct disk_options *disk)
 	add_switch(t, "direct", disk->direct);
 	if (disk->aio != DISK_AIO_DEFAULT)
 		add_key(t, "aio", disk->aio == DISK_AIO_SYNC ? "sync" : "uring");
+	if (disk->raw)
+		add_key(t, "format", "raw");
 	add_key(t, "cache", disk->writethrough ? "writethrough" : "writeback");
 	add_number(t, ",queues=", disk->queues);
 	if (disk->serial)

@@ -77,7 +77,7 @@ static const char help_devices[] =
 	"      both: [,mac=52:54:00:12:34:56][,mtu=N][,rate=12M+10000p] (bytes, packets a\n"
 	"      second) [,csum=on|off][,tso=on|off][,uso=on|off][,mrg_rxbuf=on|off]\n"
 	"  -d, --disk FILE[,ro][,direct][,aio=uring|sync][,cache=writeback|writethrough]\n"
-	"      [,queues=N][,serial=TEXT]       a raw image or a block device\n"
+	"      [,queues=N][,serial=TEXT][,format=raw]     a raw image or a block device\n"
 	"      --rng[=KEY=VALUE,...]           random numbers from the host\n"
 	"      --balloon[=KEY=VALUE,...]       a way to give memory back to the host\n"
 	"      --console serial|virtio[,KEY=VALUE]...  shell on ttyS0 (default) or hvc0\n"

@@ -207,6 +207,7 @@ static int add_disk(struct devices *all, const struct disk_options *o, unsigned 
 		.path = o->path,
 		.read_only = o->read_only,
 		.direct = o->direct,
+		.raw = o->raw,
 		.aio = aio[o->aio],
 	};
 	struct evloop *loops[CONFIG_MAX_QUEUES];

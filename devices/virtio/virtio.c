@@ -89,7 +89,7 @@ static const struct datapath_events events = {
 
 /* --- init --- */
 
-static int check(const struct virtio_device *dev, uint64_t here, struct err *e)
+static int check(struct virtio_device *dev, uint64_t here, struct err *e)
 {
 	if (dev->nqueues > VIRTIO_MAX_QUEUES)
 		return err_set(e, -EINVAL, "%s: %u queues are more than %u", dev->name, dev->nqueues,

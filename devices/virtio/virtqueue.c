@@ -185,8 +185,7 @@ static __attribute__((noinline)) void push_in_order(struct virtqueue *vq, uint16
 {
 	vq->done[slot].written = written;
 	vq->done[slot].done = true;
-	if (slot == vq->retire_slot)
-		retire(vq);
+	retire(vq);
 }
 
 void vq_push(struct virtqueue *vq, uint16_t head, uint32_t written)

@@ -4,6 +4,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -524,4 +525,99 @@ Test(inproc, a_thousand_resets_under_doorbells_and_trouble)
 	over = true;
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
 		pthread_join(t[i], NULL);
+}
+
+/* --- docs/conformance.md: queues that a device must leave alone --- */
+
+/* Work for queue i and two kicks, by exit and by ioeventfd: does any byte of RAM change, or is the driver
+ * called? */
+static bool moves(unsigned i)
+{
+	const size_t len = DRIVER_MEM_LOW_END;
+	unsigned kicks = f.q[i].kicks;
+	char *before = malloc(len);
+	eventfd_t n;
+	bool moved;
+
+	settle();
+	eventfd_read(f.dev.queue[i].call_fd, &n);
+	add(i);
+	memcpy(before, driver_mem_ptr(&m, 0, len), len);
+	notify(i);
+	eventfd_write(f.dev.queue[i].kick_fd, 1);
+	settle();
+	moved = memcmp(before, driver_mem_ptr(&m, 0, len), len) || f.q[i].kicks != kicks ||
+		!eventfd_read(f.dev.queue[i].call_fd, &n);
+	free(before);
+	return moved;
+}
+
+Test(inproc, a_queue_that_runs_moves)
+{
+	live(0);
+	cr_expect(moves(0), "or the tests below say nothing");
+}
+
+Test(inproc, nothing_moves_before_driver_ok)
+{
+	cr_assert(fake_device_negotiate(&f, 0));
+	enable(0);
+	cr_expect_not(moves(0));
+	fake_device_status(&f, LIVE);
+	wait_for(&f.q[0].echoed, 1);
+}
+
+Test(inproc, nothing_moves_after_a_reset)
+{
+	live(0);
+	cr_expect(moves(0));
+	fake_device_status(&f, 0);
+	cr_expect_not(moves(0));
+	cr_expect_not(moves(1));
+}
+
+Test(inproc, a_queue_that_was_reset_does_not_move)
+{
+	live(RING_RESET);
+	virtio_lock(&f.dev);
+	virtio_queue_reset(&f.dev, 1);
+	virtio_unlock(&f.dev);
+	cr_expect_not(moves(1));
+	cr_expect(moves(0));
+}
+
+/* Whatever the driver did to it: another ring, from the start. */
+Test(inproc, a_queue_that_was_reset_begins_anew)
+{
+	live(RING_RESET);
+	for (unsigned i = 0; i < 3; i++)
+		add(1);
+	notify(1);
+	wait_for(&f.q[1].echoed, 3);
+	virtio_lock(&f.dev);
+	virtio_queue_reset(&f.dev, 1);
+	virtio_unlock(&f.dev);
+	driver_ring_fini(&ring[1]);
+	driver_ring_init(&ring[1], &m, SIZE, 0, 0);
+	enable(1);
+	add(1);
+	notify(1);
+	wait_for(&f.q[1].echoed, 4);
+	settle();
+	cr_expect_eq(ring[1].used->idx, 1);
+	cr_expect_eq(driver_ring_collect(&ring[1], NULL, NULL), 1);
+	cr_expect_eq(virtio_status(&f.dev), LIVE);
+}
+
+Test(inproc, a_queue_that_is_not_ready_does_not_move)
+{
+	cr_assert(fake_device_negotiate(&f, 0));
+	enable(0);
+	fake_device_status(&f, LIVE);
+	cr_expect_not(moves(1), "never made ready");
+	cr_expect(moves(0));
+	virtio_lock(&f.dev);
+	virtio_queue_set_ready(&f.dev, 0, false);
+	virtio_unlock(&f.dev);
+	cr_expect_not(moves(0), "made ready and taken back");
 }

@@ -898,3 +898,55 @@ Test(virtio, register_storms_resets_kicks_and_needs_reset_at_once)
 	inited = false;
 	loop_thread_stop(&kicks);
 }
+
+/* --- docs/conformance.md --- */
+
+Test(virtio, every_subset_of_the_ring_bits_is_accepted)
+{
+	uint64_t subset = 0;
+
+	init();
+	do {
+		cr_assert(fake_device_negotiate(&f, subset), "%#llx", (unsigned long long)subset);
+		subset = (subset - RING_BITS) & RING_BITS;
+	} while (subset);
+}
+
+static uint32_t read_at(unsigned off)
+{
+	uint32_t v;
+
+	virtio_config_read(&f.dev, off, &v, sizeof(v));
+	return v;
+}
+
+/* Who reads a number in two halves while it changes must be able to tell, announced or not. */
+Test(virtio, a_value_that_changed_between_two_reads_is_a_new_generation)
+{
+	uint32_t generation;
+
+	init();
+	read_at(0);
+	generation = f.dev.config_generation;
+	read_at(0);
+	read_at(4);
+	cr_expect_eq(f.dev.config_generation, generation, "nothing has changed");
+	f.config[0] = f.config[4] = 1;
+	cr_expect_eq(read_at(4), 1);
+	cr_expect_neq(f.dev.config_generation, generation);
+	generation = f.dev.config_generation;
+	f.config[4] = 0;
+	read_at(20); /* any part of it */
+	cr_expect_neq(f.dev.config_generation, generation);
+	generation = f.dev.config_generation;
+	f.config[4] = 1;
+	read_at(4);
+	cr_expect_neq(f.dev.config_generation, generation, "as it was once, and yet not as last read");
+}
+
+Test(virtio, init_refuses_a_configuration_that_is_too_large)
+{
+	f.config_size = VIRTIO_MAX_CONFIG + 1;
+	cr_expect_eq(virtio_init(&f.dev, &e), -EINVAL);
+	f.config_size = FAKE_DEVICE_CONFIG;
+}

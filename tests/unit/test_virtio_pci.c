@@ -1176,3 +1176,59 @@ Test(virtio_pci, moves_and_resets_of_several_threads)
 	cfg_put(PCI_BASE_ADDRESS_0, home, 4);
 	put(VIRTIO_PCI_COMMON_STATUS, 0, 1);
 }
+
+/* --- docs/conformance.md --- */
+
+Test(virtio_pci, queue_size_shows_zero_or_a_power_of_two)
+{
+	for (unsigned size = 0; size < 0x10000; size += size < 300 ? 1 : 977) {
+		put(VIRTIO_PCI_COMMON_Q_SIZE, size, 2);
+		cr_assert_eq(get(VIRTIO_PCI_COMMON_Q_SIZE, 2), size & (size - 1) ? 0 : size, "%u", size);
+	}
+	core.dev.accepted = 1ull << VIRTIO_F_RING_PACKED;
+	put(VIRTIO_PCI_COMMON_Q_SIZE, 100, 2);
+	cr_expect_eq(get(VIRTIO_PCI_COMMON_Q_SIZE, 2), 100, "a packed ring may have it");
+	cr_expect_eq(core.dev.queue[0].size, 100);
+}
+
+static uint8_t isr_when_sent;
+
+static int note_isr(struct vmevent *v, const struct msi_msg *msg)
+{
+	(void)v;
+	(void)msg;
+	isr_when_sent = isr();
+	return 0;
+}
+
+Test(virtio_pci, isr_is_set_before_the_configuration_interrupt_is_sent)
+{
+	const struct vmevent_ops *ops = vm.event.ops;
+	struct vmevent_ops noting = *ops;
+
+	msix_all();
+	put(VIRTIO_PCI_COMMON_MSIX, 0, 2);
+	run();
+	noting.msi_send = note_isr;
+	vm.event.ops = &noting;
+	isr_when_sent = 0;
+	config_change();
+	vm.event.ops = ops;
+	cr_expect_eq(isr_when_sent, VIRTIO_PCI_ISR_CONFIG);
+}
+
+/* Both notification structures hold every doorbell there can be. */
+Test(virtio_pci_modes, notify_capabilities_are_large_enough)
+{
+	config.doorbell_pio = true;
+	make();
+	for (unsigned n = 0; n < 2; n++) {
+		unsigned at = find_cap(PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_NOTIFY_CFG, n);
+		uint32_t mult = cfg_get(at + VIRTIO_PCI_NOTIFY_CAP_MULT, 4);
+
+		cr_assert(at);
+		cr_expect_eq(mult, 4);
+		cr_expect_eq(cfg_get(at + VIRTIO_PCI_CAP_OFFSET, 4) % 4, 0);
+		cr_expect_geq(cfg_get(at + VIRTIO_PCI_CAP_LENGTH, 4), (VIRTIO_MAX_QUEUES - 1) * mult + 4);
+	}
+}
