@@ -25,13 +25,15 @@ struct vq_chain {
 };
 
 /* 0; -EINVAL: size, alignment or address; -ENOMEM.  mem and q->stats must outlive vq.  Queue state starts
- * at q->next.  vq_free(NULL) is fine. */
+ * at q->next; a split ring whose used index says otherwise comes up broken, see vq_error().  call_fd may
+ * be -1.  vq_free(NULL) is fine. */
 int vq_new(struct virtqueue **out, const struct datapath_queue *q, const struct guest_mem *mem,
 	   uint64_t features);
 void vq_free(struct virtqueue *vq);
 
 /* 1: c holds a chain.  0: none now.  -errno: the ring is broken (-EILSEQ a malformed chain or index,
- * -EFAULT an address that is not RAM, -E2BIG more than iov_max pieces, -EBUSY a head that is in flight). */
+ * -EFAULT an address that is not RAM, -E2BIG more than iov_max pieces, -EBUSY a head that is in flight).
+ * A descriptor of length 0 adds no piece, so a chain may have none at all. */
 int vq_pop(struct virtqueue *vq, struct vq_chain *c);
 /* The last n pops never happened: none of them was pushed or will be.  (A frame needs more buffers than
  * there are.)  Nothing else may have been popped since. */
@@ -41,8 +43,13 @@ void vq_unpop(struct virtqueue *vq, unsigned n);
 void vq_push(struct virtqueue *vq, uint16_t head, uint32_t written);
 /* Shows the driver what was pushed, in one store, and writes call_fd where the driver asked for it. */
 void vq_flush(struct virtqueue *vq);
-/* Flush, then ask for kicks.  True: something came meanwhile, look again now. */
+/* Flush, then ask for kicks.  True: there is something that vq_pop() has not looked at yet, look now.  What
+ * was unpopped does not count.  False on a broken ring, which asks for nothing. */
 bool vq_wait(struct virtqueue *vq);
+/* Flush, then look for some microseconds whether the driver comes back, with kicks still off.  True: it has.
+ * False: it has not, or did not of late and looking would be a waste.  For a thread that has nothing in
+ * flight; follow it by vq_wait(). */
+bool vq_poll(struct virtqueue *vq);
 /* No kicks wanted until vq_wait(): called when a burst begins. */
 void vq_busy(struct virtqueue *vq);
 

@@ -71,6 +71,8 @@ struct virtqueue {
 	struct vq_done *done; /* [size] in order only */
 
 	uint16_t pop_flushed; /* next at the last flush */
+	uint16_t poll_skip;   /* so many polls are not made */
+	uint16_t poll_misses; /* since one found something, up to VQ_POLL_MISSES */
 	unsigned index;
 	int call_fd;
 	const struct guest_mem *mem;
@@ -217,7 +219,7 @@ static inline uint16_t vq_packed_before(const struct virtqueue *vq, uint16_t pos
 
 /* The formats.  new: areas to pointers.  used: one used entry at position `entry`, not shown yet; a chain
  * more is used.  show: shows all; how many, and whether the driver wants to hear of it.  ask: arms
- * notification; true if something is there already. */
+ * notification; true if something is there already.  more: is there? */
 int vq_split_new(struct virtqueue *vq, const struct datapath_queue *q);
 int vq_split_pop(struct virtqueue *vq, struct vq_chain *c);
 static inline void vq_split_used(struct virtqueue *vq, uint16_t entry, uint16_t head, uint32_t written)
@@ -231,11 +233,13 @@ static inline void vq_split_used(struct virtqueue *vq, uint16_t entry, uint16_t 
 
 unsigned vq_split_show(struct virtqueue *vq, bool *wanted);
 bool vq_split_ask(struct virtqueue *vq);
+bool vq_split_more(const struct virtqueue *vq);
 
 int vq_packed_new(struct virtqueue *vq, const struct datapath_queue *q);
 int vq_packed_pop(struct virtqueue *vq, struct vq_chain *c);
 void vq_packed_used(struct virtqueue *vq, uint16_t entry, uint16_t id, uint32_t written, uint16_t ndesc);
 unsigned vq_packed_show(struct virtqueue *vq, bool *wanted);
 bool vq_packed_ask(struct virtqueue *vq);
+bool vq_packed_more(const struct virtqueue *vq);
 void vq_packed_busy(struct virtqueue *vq);
 #endif

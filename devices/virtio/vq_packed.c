@@ -210,6 +210,13 @@ unsigned vq_packed_show(struct virtqueue *vq, bool *wanted)
 	return nshow;
 }
 
+bool vq_packed_more(const struct virtqueue *vq)
+{
+	uint16_t seen = vq->unpopped ? vq->seen : vq->next;
+
+	return is_avail(vq_load64(desc_at(vq, seen) + 8, __ATOMIC_RELAXED), want_at(seen));
+}
+
 bool vq_packed_ask(struct virtqueue *vq)
 {
 	uint16_t seen = vq->unpopped ? vq->seen : vq->next;

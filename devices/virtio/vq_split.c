@@ -101,9 +101,8 @@ static int walk_indirect(struct virtqueue *vq, struct vq_chain *c, gpa_t gpa, ui
 	}
 }
 
-/* (addr, len, meta) is a descriptor as it was read; meta is flags, and next in the upper half. */
-
-/* It refers to an indirect table.  What came before it is in c. */
+/* (addr, len, meta), a descriptor as it was read, refers to an indirect table.  What came before it is in c.
+ * meta: flags, and next in the upper half. */
 static __attribute__((noinline)) int pop_indirect(struct virtqueue *vq, struct vq_chain *c, uint64_t addr,
 						  uint32_t len, uint32_t meta)
 {
@@ -112,7 +111,7 @@ static __attribute__((noinline)) int pop_indirect(struct virtqueue *vq, struct v
 	return pop_end(vq, c, c->head, rc);
 }
 
-/* Something in it is seldom seen.  One piece each came before it. */
+/* The chain has something in it that is seldom seen, at (addr, len, meta).  One piece each came before it. */
 static __attribute__((noinline)) int pop_odd(struct virtqueue *vq, struct vq_chain *c, uint64_t addr,
 					     uint32_t len, uint32_t meta)
 {
@@ -182,6 +181,11 @@ unsigned vq_split_show(struct virtqueue *vq, bool *wanted)
 	else
 		*wanted = !(vq_load16(&vq->avail->flags, __ATOMIC_SEQ_CST) & VRING_AVAIL_F_NO_INTERRUPT);
 	return (uint16_t)(vq->used_next - old);
+}
+
+bool vq_split_more(const struct virtqueue *vq)
+{
+	return vq_load16(&vq->avail->idx, __ATOMIC_RELAXED) != (vq->unpopped ? vq->seen : vq->next);
 }
 
 bool vq_split_ask(struct virtqueue *vq)

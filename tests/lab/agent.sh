@@ -52,7 +52,8 @@ port() {
 # A cgroup, because a case's children may leave its process group; what is left in it is killed whatever it did.
 run_case() {
 	local name=$1 limit=$2 command=$3 logs=$repo/build/lab group=$cases.$1 began status took
-	rm -rf /tmp/* /run/*
+	# Not what is mounted there: a repository below /tmp, with the results of all cases.
+	find /tmp /run -xdev -mindepth 1 -delete 2>/dev/null
 	mkdir -p "$group"
 	dmesg --clear
 	began=${EPOCHREALTIME/./}
