@@ -52,7 +52,7 @@ struct disk_options {
 	const char *path;
 	struct virtio_config virtio;
 	bool read_only, direct;
-	bool raw; /* format=raw: its bytes are the disk, whatever image they look like */
+	bool raw;          /* format=raw: its bytes are the disk, whatever image they look like */
 	bool writethrough; /* cache=writethrough: a write is durable before it is answered */
 	enum disk_aio aio;
 	unsigned queues;    /* default 1 */

@@ -191,6 +191,176 @@ times_out() { # NAME GUEST
 	report "$1"
 }
 
+# --- virtio ---
+
+# As simple, over one transport with a new disk of 4 MiB at $work/disk.  GUEST-OPTIONS are words.
+virtio() { # NAME GUEST pci|mmio GUEST-OPTIONS OPTIONS...
+	local name=$1 guest=$2 transport=$3 append=$4
+	wanted "$name" || return 1
+	rm -f "$work/disk"
+	truncate -s 4M "$work/disk"
+	run "virtio_$guest" 0 --transport "$transport" -a "transport=$transport $append" "${@:5}"
+	# A disk's guest leaves text of which awk makes the same, and a hole.
+	if [ -z "$reason" ] && [ "$guest" = blk ]; then
+		want_disk
+		cmp -s "$work/want-disk" "$work/disk" ||
+			reason="the image is not what the guest wrote: $(cmp "$work/want-disk" "$work/disk" 2>&1 |
+				sed "s|$work/||g")"
+	fi
+	report "$name"
+}
+
+patterns() { # as blk_pattern() in blk.h
+	awk 'BEGIN {
+		for (sector = 0; sector < 8192; sector++)
+			for (line = 0; line < 16; line++)
+				printf "sector %010d line %02d %05d\n", sector, line, 1
+	}'
+}
+
+want_disk() {
+	[ -e "$work/want-disk" ] && return
+	patterns >"$work/want-disk"
+	dd if=/dev/zero of="$work/want-disk" bs=512 seek=4096 count=256 conv=notrunc status=none
+}
+
+blk() { # NAME pci|mmio GUEST-OPTIONS [KEYS-OF-THE-DISK]
+	virtio "$1" blk "$2" "sectors=8192 zeroed=4096 $3" --disk "$work/disk,serial=bare-0123${4:+,$4}"
+}
+
+blk_read_only() { # NAME TRANSPORT
+	wanted "$1" || return
+	patterns >"$work/ro"
+	cp "$work/ro" "$work/ro-before"
+	run virtio_blk 0 --transport "$2" -a "transport=$2 sectors=8192 ro=1" --disk "$work/ro,ro"
+	[ -n "$reason" ] || cmp -s "$work/ro" "$work/ro-before" || reason="a read-only image has changed"
+	report "$1"
+}
+
+exits() {
+	sed -n 's/.*"exits_'"$1"'": *\([0-9]*\).*/\1/p' "$work/stats"
+}
+
+# Rings a doorbell 1000 times: `wanted` exits more than without, give or take.
+doorbell() { # NAME TRANSPORT mmio|io EXITS KEYS [GUEST-OPTIONS]
+	local before after more
+	wanted "$1" || return
+	run virtio_rng 0 --transport "$2" -a "transport=$2 n=0 ${6:-}" --rng="$5" --stats="$work/stats"
+	before=$(exits "$3")
+	if [ -z "$reason" ]; then
+		run virtio_rng 0 --transport "$2" -a "transport=$2 n=1000 ${6:-}" --rng="$5" --stats="$work/stats"
+		after=$(exits "$3")
+		more=$((after - before))
+		[ -n "$reason" ] || { [ $more -gt $(($4 - 100)) ] && [ $more -lt $(($4 + 100)) ]; } ||
+			reason="1000 doorbells make $more exits, expected $4"
+	fi
+	report "$1"
+}
+
+virtio_console() { # NAME TRANSPORT GUEST-OPTIONS
+	local pid
+	wanted "$1" || return
+	: >"$work/out"
+	rm -f "$work/in"
+	mkfifo "$work/in"
+	timeout -k 1 60 "$ringlet" run -k "$bare/virtio_console.elf" -m 64M --timeout 20s --console virtio \
+		--transport "$2" -a "transport=$2 input=1 $3" >"$work/out" 2>"$work/err" <"$work/in" &
+	pid=$!
+	exec 3>"$work/in"
+	wait_for_line ready
+	awk 'BEGIN { for (i = 0; i < 6000; i++) printf "%c", 65 + i % 23 }' >&3
+	wait $pid
+	ended $? 0
+	exec 3>&-
+	[ -n "$reason" ] || [ "$(grep -c '^hello from the console device$' "$work/out")" = 200 ] ||
+		reason="of 200 lines $(grep -c '^hello from the console device$' "$work/out") came out"
+	report "$1"
+}
+
+# A tap in a network namespace of its own, with the host's kernel at the other end of it
+net_host() { # NAME TRANSPORT GUEST-OPTIONS [KEYS]
+	local rc why=
+	wanted "$1" || return
+	unshare -n true 2>/dev/null || why="no network namespaces for us"
+	[ -w /dev/net/tun ] || why="no access to /dev/net/tun"
+	command -v ip >/dev/null || why="ip (iproute2) is not installed"
+	if [ -n "$why" ]; then
+		count=$((count + 1))
+		echo "ok - bare/$1 # SKIP $why"
+		return
+	fi
+	# shellcheck disable=SC2016 # they are the inner shell's
+	timeout -k 1 60 unshare -n bash -c '
+		ip link set lo up && ip tuntap add dev tap0 mode tap vnet_hdr &&
+			ip addr add 10.9.0.1/24 dev tap0 && ip link set tap0 mtu 9000 up && exec "$@"' \
+		bash "$ringlet" run -k "$bare/virtio_net.elf" -m 64M --timeout 20s --transport "$2" \
+		-a "transport=$2 who=host $3" --net "tap,ifname=tap0${4:+,$4}" \
+		>"$work/out" 2>"$work/err" </dev/null
+	rc=$?
+	ended $rc 0
+	report "$1"
+}
+
+virtio_rows() {
+	local t
+	for t in pci mmio; do
+		blk virtio-blk-$t $t ""
+		blk virtio-blk-$t-irq $t "wait=irq"
+		blk virtio-blk-$t-packed $t "packed=1" packed=on
+		blk virtio-blk-$t-packed-irq $t "packed=1 wait=irq" packed=on
+		blk virtio-blk-$t-plain $t "event_idx=0 indirect=0"
+		blk virtio-blk-$t-plain-irq $t "event_idx=0 indirect=0 wait=irq quick=1"
+		blk virtio-blk-$t-packed-plain-irq $t "packed=1 event_idx=0 indirect=0 wait=irq quick=1" packed=on
+		blk virtio-blk-$t-exits $t "wait=irq quick=1" notify=exit,irq=ioctl
+		blk virtio-blk-$t-deep $t "depth=32 size=128"
+		blk virtio-blk-$t-shallow $t "depth=1 quick=1 wait=irq"
+		blk virtio-blk-$t-queues $t "queues=2 depth=16 wait=irq" queues=2
+		blk virtio-blk-$t-sync $t "quick=1" aio=sync,cache=writethrough
+		blk virtio-blk-$t-in-order $t "in_order=1 depth=16 wait=irq" in_order=on
+		blk virtio-blk-$t-in-order-packed $t "in_order=1 indirect=0 packed=1 depth=16" in_order=on,packed=on
+		blk_read_only virtio-blk-$t-ro $t
+		virtio virtio-rng-$t rng $t "wait=irq" --rng
+		virtio virtio-rng-$t-packed rng $t "packed=1" --rng=packed=on
+		virtio_console virtio-console-$t $t ""
+		virtio_console virtio-console-$t-irq $t "wait=irq"
+		doorbell virtio-doorbell-$t $t mmio 0 notify=ioeventfd
+		doorbell virtio-doorbell-$t-exit $t mmio 1000 notify=exit
+		net_host virtio-net-$t $t ""
+		net_host virtio-net-$t-irq $t "wait=irq"
+		net_host virtio-net-$t-large $t "wait=irq large=8900"
+		net_host virtio-net-$t-packed $t "wait=irq large=8900 packed=1" packed=on
+		net_host virtio-net-$t-exits $t "wait=irq event_idx=0" notify=exit,irq=ioctl,csum=off,mrg_rxbuf=off
+		virtio virtio-net-$t-user net $t "wait=irq who=user" --net user
+		virtio virtio-reset-$t reset $t "rounds=18" --disk "$work/disk"
+		virtio virtio-reset-$t-packed-irq reset $t "rounds=18 packed=1 wait=irq" --disk "$work/disk,packed=on"
+		virtio virtio-queue-reset-$t reset $t "queue=1 rounds=60 wait=irq" --disk "$work/disk,queues=2"
+		virtio virtio-queue-reset-$t-packed reset $t "queue=1 rounds=60 packed=1" \
+			--disk "$work/disk,queues=2,packed=on"
+		virtio virtio-hostile-$t-irq hostile $t "wait=irq" --disk "$work/disk" --rng
+		virtio virtio-hostile-$t-packed hostile $t "packed=1" --disk "$work/disk,packed=on" \
+			--rng=packed=on
+		virtio virtio-race-$t race $t "" -c 2 --disk "$work/disk" --rng
+		virtio virtio-wild-$t wild $t "" --disk "$work/disk" --rng
+		virtio virtio-wild-$t-irq wild $t "wait=irq" --disk "$work/disk" --rng
+	done
+	blk virtio-blk-pci-intx pci "wait=irq intx=1"
+	blk virtio-blk-pci-intx-ioctl pci "wait=irq intx=1 quick=1" irq=ioctl
+	blk virtio-blk-pci-pio pci "wait=irq config=port" doorbell=pio
+	doorbell virtio-doorbell-pci-moved pci mmio 0 notify=ioeventfd move=1
+	doorbell virtio-doorbell-pio pci io 0 doorbell=pio
+	doorbell virtio-doorbell-pio-exit pci io 1000 doorbell=pio,notify=exit
+	virtio virtio-net-pci-in-order bench pci "bench=net in_order=1 depth=64 n=5000 wait=irq" \
+		--net user,in_order=on
+	virtio virtio-net-pci-in-order-packed bench pci "bench=net in_order=1 depth=64 n=5000 packed=1" \
+		--net user,in_order=on,packed=on
+	net_host virtio-net-pci-intx pci "wait=irq intx=1 large=8900"
+	virtio virtio-hostile-net-rx hostile pci "victim=net queue=0" --net user --rng
+	virtio virtio-hostile-net-tx hostile pci "victim=net queue=1" --net user --rng
+	virtio virtio-hostile-net-tx-packed hostile pci "victim=net queue=1 packed=1" --net user,packed=on \
+		--rng=packed=on
+	virtio virtio-hostile-net-ctrl hostile mmio "victim=net queue=2 wait=irq" --net user --rng
+}
+
 if [ ! -x "$ringlet" ]; then
 	echo "not ok - bare: $ringlet is not built"
 	exit 1
@@ -230,6 +400,7 @@ times_out hlt-timeout hlt
 times_out spin-timeout spin
 terminate hlt-sigterm hlt
 terminate spin-sigterm spin
+virtio_rows
 
 echo "1..$count"
 exit $failed

@@ -66,7 +66,8 @@ static void write_lines(void)
 	for (unsigned i = 0; i < LINES; i++) {
 		for (unsigned k = 0; k < sizeof(TEXT); k++)
 			line[k] = TEXT[k];
-		vq_do(vq[TX], (struct seg[]){{(uint64_t)line, 7, false}, {(uint64_t)line + 7, sizeof(TEXT) - 8, false}},
+		vq_do(vq[TX],
+		      (struct seg[]){{(uint64_t)line, 7, false}, {(uint64_t)line + 7, sizeof(TEXT) - 8, false}},
 		      2);
 	}
 }

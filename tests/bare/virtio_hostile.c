@@ -1,6 +1,5 @@
-/* Chains that no driver makes, on a queue: the disk's, or with victim=net queue=N of a network
- * device.  Each ends with
- * NEEDS_RESET, or answered; the device beside it works all the time, and a reset mends the victim. */
+/* Chains that no driver makes, on a queue: the disk's, or with victim=net queue=N of a network device.  Each
+ * ends with NEEDS_RESET, or answered; the device beside it works all the time, and a reset mends the victim. */
 #include <linux/virtio_net.h>
 
 #include "blk.h"
@@ -39,17 +38,24 @@ struct hostile {
 #define DOORBELL 0x3000ul
 #define CONFIG   0x4000ul
 
-#define HDR        {BUF, 16, F_N, 1}
-#define STATUS(n)  {BUF + 512 + 16, 1, F_W, n}
-#define READ(a, l) .ndesc = 3, .desc = {HDR, {a, l, F_W | F_N, 2}, STATUS(0)}, .nheads = 1
+#define HDR                                                                                                    \
+	{                                                                                                      \
+		BUF, 16, F_N, 1                                                                                \
+	}
+#define STATUS(n)                                                                                              \
+	{                                                                                                      \
+		BUF + 512 + 16, 1, F_W, n                                                                      \
+	}
+#define READ(a, l)  .ndesc = 3, .desc = {HDR, {a, l, F_W | F_N, 2}, STATUS(0)}, .nheads = 1
 #define INDIR(a, l) .ndesc = 1, .desc = {{a, l, F_I, 0}}, .nheads = 1
 
 static const struct hostile split[] = {
 	{"a chain of one that is its own next", BROKEN, .ndesc = 1, .desc = {{BUF, 16, F_N, 0}}, .nheads = 1},
 	{"a cycle of two", BROKEN, .ndesc = 2, .desc = {{BUF, 16, F_N, 1}, {BUF, 16, F_N, 0}}, .nheads = 1},
-	{"a cycle of writable ones", BROKEN, .ndesc = 2, .desc = {{BUF, 16, F_N | F_W, 1}, {BUF, 16, F_N | F_W, 0}},
+	{"a cycle of writable ones", BROKEN, .ndesc = 2,
+	 .desc = {{BUF, 16, F_N | F_W, 1}, {BUF, 16, F_N | F_W, 0}}, .nheads = 1},
+	{"a cycle of empty ones", BROKEN, .ndesc = 2, .desc = {{BUF, 0, F_N, 1}, {BUF, 0, F_N, 0}},
 	 .nheads = 1},
-	{"a cycle of empty ones", BROKEN, .ndesc = 2, .desc = {{BUF, 0, F_N, 1}, {BUF, 0, F_N, 0}}, .nheads = 1},
 	{"next is the size", BROKEN, .ndesc = 1, .desc = {{BUF, 16, F_N, SIZE}}, .nheads = 1},
 	{"next is 65535", BROKEN, .ndesc = 1, .desc = {{BUF, 16, F_N, 0xffff}}, .nheads = 1},
 	{"the head is the size", BROKEN, .nheads = 1, .head = {SIZE}},
@@ -84,7 +90,8 @@ static const struct hostile both[] = {
 	{"a buffer of 4 GiB - 1", BROKEN, READ(BUF, 0xffffffff)},
 	{"a buffer that wraps", BROKEN, READ(~0ul - 10, 512)},
 	{"a buffer at the very end", BROKEN, READ(~0ul, 1)},
-	{"the header outside RAM", BROKEN, .ndesc = 2, .desc = {{RAM + 4096, 16, F_N, 1}, STATUS(0)}, .nheads = 1},
+	{"the header outside RAM", BROKEN, .ndesc = 2, .desc = {{RAM + 4096, 16, F_N, 1}, STATUS(0)},
+	 .nheads = 1},
 	{"an indirect table of no bytes", BROKEN, INDIR(TABLE, 0)},
 	{"an indirect table of 17 bytes", BROKEN, INDIR(TABLE, 17)},
 	{"an indirect table of 4 GiB", BROKEN, INDIR(TABLE, 0xfffffff0)},
@@ -169,7 +176,8 @@ static void lay_packed(const struct hostile *h)
 		vq->pdesc[i].addr = real(h->desc[i].addr);
 		vq->pdesc[i].len = h->desc[i].len;
 		vq->pdesc[i].id = 3;
-		__atomic_store_n(&vq->pdesc[i].flags, (uint16_t)(h->desc[i].flags | 1 << VRING_PACKED_DESC_F_AVAIL),
+		__atomic_store_n(&vq->pdesc[i].flags,
+				 (uint16_t)(h->desc[i].flags | 1 << VRING_PACKED_DESC_F_AVAIL),
 				 __ATOMIC_SEQ_CST);
 	}
 }
@@ -189,7 +197,8 @@ static void works(const char *after)
 				  {(uint64_t)page + 4096, 512, true},
 				  {(uint64_t)page + 512, 1, true}};
 	const struct seg frame = {(uint64_t)page, 12 + 60, false};
-	const struct seg ctrl[] = {{(uint64_t)page, 2, false}, {(uint64_t)page + 16, 1, false},
+	const struct seg ctrl[] = {{(uint64_t)page, 2, false},
+				   {(uint64_t)page + 16, 1, false},
 				   {(uint64_t)page + 512, 1, true}};
 	uint32_t len = 1, want = 1;
 
@@ -267,15 +276,28 @@ static void bad_areas(void)
 		uint64_t desc, driver, device;
 		unsigned size;
 	} bad[] = {
-		{RAM, good, good, SIZE},	 {good, RAM, good, SIZE},	 {good, good, RAM, SIZE},
-		{RAM - 16, good, good, SIZE},	 {good, RAM - 2, good, SIZE},	 {good, good, RAM - 4, SIZE},
-		{good + 1, good, good, SIZE},	 {good, good + 1, good, SIZE},	 {good, good, good + 1, SIZE},
-		{~0xful, good, good, SIZE},	 {good, ~3ul, good, SIZE},	 {good, good, ~3ul, SIZE},
-		{good, good, good, 0},		 {good, good, good, 1025},	 {good, good, good, 0xffff},
-		{LAYOUT_LAPIC, good, good, SIZE}, {good, victim.common, good, SIZE},
+		{RAM, good, good, SIZE},
+		{good, RAM, good, SIZE},
+		{good, good, RAM, SIZE},
+		{RAM - 16, good, good, SIZE},
+		{good, RAM - 2, good, SIZE},
+		{good, good, RAM - 4, SIZE},
+		{good + 1, good, good, SIZE},
+		{good, good + 1, good, SIZE},
+		{good, good, good + 1, SIZE},
+		{~0xful, good, good, SIZE},
+		{good, ~3ul, good, SIZE},
+		{good, good, ~3ul, SIZE},
+		{good, good, good, 0},
+		{good, good, good, 1025},
+		{good, good, good, 0xffff},
+		{LAYOUT_LAPIC, good, good, SIZE},
+		{good, victim.common, good, SIZE},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		if (vq->packed && bad[i].device == RAM - 4) /* holds all that a packed ring has there */
+			continue;
 		vdev_begin(&victim, ~BIT(VIRTIO_NET_F_MQ));
 		vdev_queue_size(&victim, queue, bad[i].size);
 		vdev_queue_addr(&victim, queue, VDEV_DESC, bad[i].desc);
@@ -285,6 +307,8 @@ static void bad_areas(void)
 		if (vdev_queue_enabled(&victim, queue) && !vdev_needs_reset(&victim))
 			FAIL("areas %u are taken", i);
 		vdev_set_status(&victim, 0xf);
+		if (!vdev_needs_reset(&victim))
+			FAIL("areas %u do not break the device", i);
 		vdev_notify(&victim, queue);
 		beside_works("bad areas");
 		begin();

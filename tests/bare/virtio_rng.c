@@ -1,4 +1,5 @@
-/* Random bytes: as many as asked for, never the same; and, with n=N, N doorbells of an empty ring. */
+/* Random bytes: as many as asked for, never the same; and, with n=N, N doorbells of an
+ * empty ring, which move=1 moves before. */
 #include "lib/virtio.h"
 
 #define LEN 4096u
@@ -44,6 +45,10 @@ int main(void)
 		p[15] = 0x5a;
 		CHECK_EQ(vq_do(vq, (struct seg[]){{(uint64_t)p, 1, true}, {(uint64_t)p + 1, 14, true}}, 2), 15);
 		CHECK_EQ(p[15], 0x5a);
+	}
+	if (option("move", 0)) {
+		vdev_bar_write(&rng, rng.bar + 0x1000000, true);
+		vdev_bar_moved(&rng, rng.bar + 0x1000000);
 	}
 	for (uint64_t n = option("n", 0); n; n--)
 		if (rng.mmio)

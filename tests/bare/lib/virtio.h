@@ -1,8 +1,8 @@
 /* A virtio driver for bare guests: PCI and MMIO, split and packed rings, polled and by interrupt.  Guests
  * that misbehave write to the rings and registers it has found.
  *
- * It heeds options of the command line: transport=mmio, wait=irq, intx=1 (on PCI), packed=1, event_idx=0,
- * indirect=0.  Addresses are physical: everything is mapped one to one. */
+ * It heeds options of the command line: transport=mmio, wait=irq, intx=1 (on PCI), packed=1, in_order=1,
+ * event_idx=0, indirect=0.  Addresses are physical: everything is mapped one to one. */
 #ifndef TESTS_BARE_VIRTIO_H
 #define TESTS_BARE_VIRTIO_H
 #include <linux/pci_regs.h>
@@ -22,7 +22,7 @@
 /* Ring bits that it knows how to use */
 #define VDEV_RING_BITS                                                                                         \
 	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) |           \
-	 BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_RING_RESET))
+	 BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_RING_RESET) | BIT(VIRTIO_F_IN_ORDER))
 
 /* --- memory --- */
 
@@ -100,6 +100,11 @@ void vdev_msix_enable(struct vdev *d, bool on);
 void vdev_msix_mask(struct vdev *d, unsigned vector, bool masked);
 uint16_t vdev_set_vector(struct vdev *d, unsigned q, uint16_t vector); /* what it reads back as */
 
+/* Writes the memory BAR's register, with decoding off meanwhile or not. */
+void vdev_bar_write(struct vdev *d, uint64_t addr, bool off);
+/* What was found in it is there now. */
+void vdev_bar_moved(struct vdev *d, uint64_t to);
+
 /* --- queues --- */
 
 struct seg { /* what the device reads comes before what it writes */
@@ -111,7 +116,7 @@ struct seg { /* what the device reads comes before what it writes */
 struct vq {
 	struct vdev *dev;
 	unsigned index, size;
-	bool packed, event_idx, indirect;
+	bool packed, event_idx, indirect, in_order;
 	/* split */
 	struct vring_desc *desc;
 	volatile struct vring_avail *avail;
@@ -124,7 +129,11 @@ struct vq {
 	bool wrap, used_wrap;
 	unsigned nkicked; /* packed: descriptors since the last kick */
 	unsigned nfree;
-	uint16_t *free_next, free_head; /* split: descriptors; packed: ids */
+	uint16_t *free_next, free_head, free_tail; /* split: descriptors; packed: ids */
+	uint16_t *order;                           /* in order: what was made available, size at most */
+	unsigned order_in, order_out;
+	bool batching; /* in order: one used entry tells of several, up to batch_id */
+	uint32_t batch_id, batch_len;
 	uint16_t *count;
 	void **token;
 	struct vring_desc *tables; /* VQ_MAX_SEGS each */

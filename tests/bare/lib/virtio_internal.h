@@ -7,6 +7,8 @@
 #define VIRTIO_MMIO_QUEUE_RESET 0x0c0
 #endif
 
+void vdev_ring(struct vdev *d, uint64_t doorbell, unsigned q);
+
 bool vdev_find_pci(struct vdev *d, uint32_t id, unsigned nth);
 uint64_t vdev_pci_offered(struct vdev *d);
 void vdev_pci_accept(struct vdev *d, uint64_t features);

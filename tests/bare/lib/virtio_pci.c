@@ -94,7 +94,8 @@ static void found(struct vdev *d, unsigned cap)
 
 static void found_msix(struct vdev *d, unsigned cap)
 {
-	uint32_t table = pci_read(d->slot, cap + PCI_MSIX_TABLE, 4), pba = pci_read(d->slot, cap + PCI_MSIX_PBA, 4);
+	uint32_t table = pci_read(d->slot, cap + PCI_MSIX_TABLE, 4),
+		 pba = pci_read(d->slot, cap + PCI_MSIX_PBA, 4);
 	bool io;
 
 	d->msix_cap = cap;
@@ -121,8 +122,7 @@ bool vdev_find_pci(struct vdev *d, uint32_t id, unsigned nth)
 		}
 		if (n == 48)
 			FAIL("the capabilities of slot %u do not end", slot);
-		pci_write(slot, PCI_COMMAND, 2,
-			  PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+		pci_write(slot, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 		return d->common && d->notify && d->isr;
 	}
 	return false;
@@ -160,6 +160,38 @@ void vdev_pci_msix(struct vdev *d)
 	vdev_msix_enable(d, true);
 	write16(d->common + VIRTIO_PCI_COMMON_MSIX, 0);
 	CHECK_EQ(read16(d->common + VIRTIO_PCI_COMMON_MSIX), 0);
+}
+
+/* --- the memory BAR: the first one --- */
+
+void vdev_bar_write(struct vdev *d, uint64_t addr, bool off)
+{
+	uint32_t command = pci_read(d->slot, PCI_COMMAND, 2);
+
+	if (off)
+		pci_write(d->slot, PCI_COMMAND, 2, command & ~(uint32_t)PCI_COMMAND_MEMORY);
+	pci_write(d->slot, PCI_BASE_ADDRESS_0, 4, (uint32_t)addr);
+	pci_write(d->slot, PCI_BASE_ADDRESS_0 + 4, 4, (uint32_t)(addr >> 32));
+	if (off)
+		pci_write(d->slot, PCI_COMMAND, 2, command);
+}
+
+void vdev_bar_moved(struct vdev *d, uint64_t to)
+{
+	uint64_t by = to - d->bar;
+
+	d->bar += by;
+	d->common += by;
+	d->isr += by;
+	d->config += by;
+	d->msix_table += by;
+	d->msix_pba += by;
+	if (d->notify_pio)
+		return;
+	d->notify += by;
+	for (unsigned q = 0; q < VDEV_MAX_QUEUES; q++)
+		if (d->vq[q])
+			d->vq[q]->doorbell += by;
 }
 
 /* --- registers --- */
