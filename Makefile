@@ -107,7 +107,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(FAKES) $(LIB)
 .PHONY: unit
 unit: $(UNIT)
 
-include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc
+include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc bench/Makefile.inc
 
 .PHONY: bare assumptions
 bare: $(BARE_GUESTS)
@@ -141,7 +141,7 @@ run: setup-build+run
 	@scripts/run.sh '$(KERNEL)' '$(subst ','\'',$(value CMD))'
 
 TESTABLE := all unit bare assumptions replay
-FLOORS   := static unit replay assumptions bare host
+FLOORS   := static unit replay instructions assumptions bare host
 
 # Two floors under the sanitizers.  Without random addresses: the thread sanitizer's own are fixed.
 ifneq ($(SAN)$(TSAN),)
@@ -180,5 +180,5 @@ bench: setup-build+run+lab+bench
 clean:
 	rm -rf build build-asan build-tsan
 
--include $(OBJS:.o=.d) $(UNIT:=.d)
+-include $(OBJS:.o=.d) $(UNIT:=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/fake/*.c))
 .SECONDARY:

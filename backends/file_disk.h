@@ -33,6 +33,7 @@ struct file_disk {
 	bool memory;                   /* tmpfs: reads and writes copy and never wait for a device */
 	uint32_t mem_align, len_align; /* what O_DIRECT wants of each buffer; 1 without */
 	_Atomic bool no_nowait;        /* RWF_NOWAIT is not to be had here */
+	_Atomic bool holes;            /* or there may be some soon */
 };
 
 static inline struct file_disk *file_disk_of(struct disk *d)

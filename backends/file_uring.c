@@ -7,7 +7,9 @@
  * Some requests stay out of the ring and go to a file_sync lane: what the kernel would only do on a thread
  * anyway (discard, zeroes), buffers that O_DIRECT does not take, what it says to try again.  On a tmpfs that
  * io_uring does not serve without a thread (Linux 6.4 and later) reads and writes are plain calls: a copy is
- * cheaper than two wake-ups. */
+ * cheaper than two wake-ups.  Several reads in a row are one call there: process_vm_readv() copies them out of
+ * a mapping of the file, and where the file has become shorter it says so instead of raising SIGBUS.  That
+ * would fill a hole with zeroes that take memory, so it is for files without holes. */
 #include "backends/file_uring.h"
 
 #include <assert.h>
@@ -17,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
@@ -28,6 +32,10 @@
 #include "lib/cleanup.h"
 #include "vmm/evloop.h"
 
+/* What one process_vm_readv() is given at most. */
+#define MAPPED_REQS 64
+#define MAPPED_IOV  256
+
 struct disk_lane {
 	struct file_disk *f;
 	struct evloop *loop;
@@ -36,7 +44,10 @@ struct disk_lane {
 	struct ev_watch watch;  /* the ring */
 	struct disk_lane *slow; /* file_sync's */
 	bool slow_queued;
-	bool plain;                     /* reads and writes by system call */
+	bool plain; /* reads and writes by system call */
+	char *map;  /* ... the file, map_len bytes of it, or NULL */
+	pid_t pid;  /* our own */
+	size_t map_len;
 	struct disk_req *first, **last; /* ... submitted and not committed */
 	unsigned in_ring;               /* prepared or in flight */
 	bool running;                   /* inside run() */
@@ -156,20 +167,94 @@ static unsigned run_ring(struct disk_lane *l)
 
 /* --- requests by plain system calls --- */
 
+static struct disk_req *take(struct disk_lane *l)
+{
+	struct disk_req *r = l->first;
+
+	l->first = r->next;
+	if (!l->first)
+		l->last = &l->first;
+	return r;
+}
+
+/* Copies as many of the first requests as it can in one call.  How many were done in full, of which none is
+ * taken yet. */
+static unsigned copy_mapped(struct disk_lane *l, unsigned *calls)
+{
+	struct iovec to[MAPPED_IOV], from[MAPPED_REQS];
+	unsigned n = 0, nto = 0, whole = 0;
+	size_t left;
+	ssize_t rc;
+
+	for (const struct disk_req *r = l->first; r && n < MAPPED_REQS; r = r->next, n++) {
+		if (r->op != DISK_READ || r->offset + r->len > l->map_len ||
+		    nto + (unsigned)r->iovcnt > MAPPED_IOV)
+			break;
+		from[n] = (struct iovec){.iov_base = l->map + r->offset, .iov_len = r->len};
+		for (int i = 0; i < r->iovcnt; i++)
+			to[nto++] = r->iov[i];
+	}
+	if (n < 2)
+		return 0;
+	++*calls;
+	/* #syscalls: process_vm_readv mmap munmap madvise */
+	rc = process_vm_readv(l->pid, to, nto, from, n, 0);
+	if (rc <= 0)
+		return 0;
+	for (left = (size_t)rc; whole < n && left >= from[whole].iov_len; whole++)
+		left -= from[whole].iov_len;
+	return whole;
+}
+
 static unsigned run_plain(struct disk_lane *l)
 {
 	unsigned n = 0, calls = 0;
 
-	for (struct disk_req *r; (r = l->first); n++) {
-		int rc = file_disk_try(l->f, r, &calls);
+	while (l->first) {
+		unsigned copied = l->map && !l->f->holes ? copy_mapped(l, &calls) : 0;
 
-		l->first = r->next;
-		if (!l->first)
-			l->last = &l->first;
-		r->done(r, rc > 0 ? 0 : rc);
+		/* What cannot be copied is told why by the call that is made for it alone. */
+		if (!copied) {
+			int rc = file_disk_try(l->f, l->first, &calls);
+			struct disk_req *r = take(l);
+
+			r->done(r, rc > 0 ? 0 : rc);
+			n++;
+		}
+		for (; copied; copied--, n++) {
+			struct disk_req *r = take(l);
+
+			r->done(r, 0);
+		}
 	}
 	count(l, calls);
 	return n;
+}
+
+/* The file where it has no holes; else there will be no mapping. */
+static void map_file(struct disk_lane *l)
+{
+	size_t len = l->f->disk.size;
+	struct stat st;
+	void *p;
+
+	if (fstat(l->f->fd, &st) || (uint64_t)st.st_blocks * 512 < len) {
+		l->f->holes = true;
+		return;
+	}
+	p = mmap(NULL, len, PROT_READ, MAP_SHARED, l->f->fd, 0);
+	if (p == MAP_FAILED)
+		return;
+	madvise(p, len, MADV_DONTDUMP);
+	l->pid = getpid();
+	l->map = p;
+	l->map_len = len;
+}
+
+static void unmap_file(struct disk_lane *l)
+{
+	if (l->map)
+		munmap(l->map, l->map_len);
 }
 
 /* --- both --- */
@@ -203,6 +288,8 @@ static bool is_slow(const struct disk_lane *l, const struct disk_req *r)
 {
 	if (r->op == DISK_READ || r->op == DISK_WRITE)
 		return !file_disk_aligned(l->f, r);
+	if (r->op == DISK_DISCARD || r->op == DISK_ZERO_UNMAP)
+		l->f->holes = true;
 	return r->op != DISK_FLUSH;
 }
 
@@ -246,6 +333,7 @@ static void uring_lane_free(struct disk_lane *l)
 	file_sync_ops.lane_free(l->slow);
 	evloop_del(l->loop, &l->watch);
 	io_uring_queue_exit(&l->ring);
+	unmap_file(l);
 	free(l->reaped);
 	free(l);
 }
@@ -284,6 +372,8 @@ static int lane_init(struct disk_lane *l, unsigned nreqs)
 	if (rc)
 		goto exit;
 	l->plain = needs_thread(l->f);
+	if (l->plain)
+		map_file(l);
 	l->slow = file_sync_ops.lane(&l->f->disk, l->loop, nreqs, &slow);
 	if (!l->slow) {
 		rc = -errno;
@@ -295,6 +385,7 @@ static int lane_init(struct disk_lane *l, unsigned nreqs)
 		return 0;
 	file_sync_ops.lane_free(l->slow);
 exit:
+	unmap_file(l);
 	io_uring_queue_exit(&l->ring);
 	return rc;
 }

@@ -1,7 +1,7 @@
 /* What a chain costs the device, without what a driver costs.  By hand:
  *
  *	gcc -I. -D_GNU_SOURCE -std=c17 -O2 -g -pthread -o build/bench_ring tests/bench_ring.c \
- *		tests/fake/driver_ring.c devices/virtio/v*q*.c vmm/guest_mem.c ... (or link build/libringlet.a)
+ *		tests/fake/driver_ring.c build/libringlet.a
  *	build/bench_ring packed event 32          # nanoseconds a chain
  *	valgrind --tool=callgrind --toggle-collect=device_burst build/bench_ring split plain 32 1000
  *

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the floors of tests and counts. What is printed is TAP: failures whole, passes only with -v.
 # The last line is "N passed, N failed, N skipped".
-# usage: run.sh [-v] FLOOR...     FLOOR: static unit replay assumptions bare host linux linux-all
+# usage: run.sh [-v] FLOOR...     FLOOR: static unit replay instructions assumptions bare host linux linux-all
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ show() {
 	tee -a "$log" | if [ -n "$verbose" ]; then
 		cat
 	else # a failure's detail follows it as "# " lines
-		awk '/^ok /{bad = 0; if (/# *SKIP/) print; fflush(); next} /^not ok /{bad = 1; print; fflush(); next} /^# lab: the lab/ || (/^#/ && bad) {print; fflush()}'
+		awk '/^ok /{bad = 0; if (/# *SKIP/) print; fflush(); next} /^not ok /{bad = 1; print; fflush(); next} /^# lab: / && !/, up in / || (/^#/ && bad) {print; fflush()}'
 	fi
 }
 
@@ -49,6 +49,7 @@ static() {
 	local sources
 	mapfile -t sources < <(git ls-files '*.c' '*.h')
 	tests/includes.sh
+	tests/conformance.sh
 	if [ ${#sources[@]} = 0 ]; then echo "not ok - static/sources: git lists none" && return; fi
 	check static/format clang-format --dry-run -Werror "${sources[@]}"
 	check static/cppcheck tests/cppcheck.sh
@@ -142,6 +143,7 @@ for floor; do
 	static) floor static static ;;
 	unit) floor unit unit ;;
 	replay) floor replay replay ;;
+	instructions) floor instructions tests/instructions.sh ;;
 	assumptions) floor assumptions tests/assumptions/run.sh ;;
 	bare) floor bare tests/bare/run.sh ;;
 	host) floor host host ;;

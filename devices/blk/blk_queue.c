@@ -23,6 +23,9 @@
  * where a region of RAM does. */
 #define IOV_EXTRA   (sizeof(struct virtio_blk_outhdr) + 1 + GUEST_MEM_MAX_REGIONS)
 #define REQ_IOV_MAX (BLK_SEG_MAX + IOV_EXTRA)
+/* So many are begun, and shown if they are done at once, before the next are looked at: meanwhile the driver
+ * has something to do. */
+#define BURST 16
 
 struct range {
 	uint64_t offset, len; /* bytes */
@@ -301,12 +304,13 @@ static void req_start(struct blk_req *r, struct vq_chain *c)
 	}
 }
 
-/* Pops and submits at most n chains.  As vq_pop(); 1: there may be more. */
-static int queue_drain(struct blk_queue *q, unsigned n)
+/* Pops and submits at most *budget chains, which goes down.  As vq_pop(); 1: there may be more. */
+static int queue_drain(struct blk_queue *q, unsigned *budget)
 {
+	unsigned n = 0;
 	int rc = 1;
 
-	while (n-- && q->free) {
+	for (; *budget && q->free; --*budget) {
 		struct blk_req *r = q->free;
 		struct vq_chain c = {.iov = r->iov, .iov_max = REQ_IOV_MAX};
 
@@ -320,6 +324,10 @@ static int queue_drain(struct blk_queue *q, unsigned n)
 		}
 		q->free = r->next_free;
 		req_start(r, &c);
+		if (++n % BURST == 0) {
+			q->b->disk->ops->commit(q->lane);
+			vq_flush(q->vq);
+		}
 	}
 	q->b->disk->ops->commit(q->lane);
 	return rc;
@@ -335,16 +343,19 @@ static void kick_again(const struct blk_queue *q)
 
 static void queue_kick(struct blk_queue *q)
 {
+	unsigned budget = 2u * vq_size(q->vq);
 	int rc;
 
 	q->kicking = true;
 	for (;;) {
 		vq_busy(q->vq);
-		rc = queue_drain(q, vq_size(q->vq));
+		rc = queue_drain(q, &budget);
 		if (rc < 0 || (rc > 0 && q->free)) {
 			vq_flush(q->vq);
 			break;
 		}
+		if (!rc && !vq_inflight(q->vq) && vq_poll(q->vq))
+			continue;
 		if (!vq_wait(q->vq))
 			break;
 		if (!q->free) {

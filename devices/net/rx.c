@@ -152,6 +152,8 @@ static bool understood(const struct net *net, const struct virtio_net_hdr_v1 *hd
 		return false; /* of features that are never offered */
 	if ((hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !net_has(net, VIRTIO_NET_F_GUEST_CSUM))
 		return false;
+	if ((hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN) && !net_has(net, VIRTIO_NET_F_GUEST_ECN))
+		return false;
 	switch (hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
 	case VIRTIO_NET_HDR_GSO_NONE:
 		return true;

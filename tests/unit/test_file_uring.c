@@ -90,6 +90,110 @@ Test(file_uring, a_burst_of_cached_reads_costs_one_system_call)
 	evloop_free(loop);
 }
 
+/* --- a tmpfs --- */
+
+static struct disk_lane *lane_in_memory(struct evloop *loop, _Atomic uint64_t *calls, size_t filled)
+{
+	struct disk_client client = {.batch = on_batch, .syscalls = calls};
+	static char all[SIZE];
+	struct disk_lane *l;
+
+	setup();
+	make("/dev/shm");
+	pattern(all, sizeof(all), 3);
+	file_put(0, all, filled);
+	memcpy(want, all, sizeof(want));
+	open_disk(false, false);
+	l = d->ops->lane(d, loop, 32, &client);
+	cr_assert(l);
+	return l;
+}
+
+/* By io_uring where the kernel serves it without a thread, else out of a mapping. */
+Test(file_uring, a_burst_of_reads_from_memory_costs_one_system_call)
+{
+	struct evloop *loop = evloop_new();
+	_Atomic uint64_t calls = 0;
+	struct disk_lane *l = lane_in_memory(loop, &calls, SIZE);
+	struct one o[32];
+
+	for (unsigned i = 0; i < 32; i++)
+		submit_one(l, &o[i], DISK_READ, i * 512, buf + i * 512, 512);
+	d->ops->commit(l);
+	d->ops->drain(l);
+	for (unsigned i = 0; i < 32; i++)
+		cr_expect_eq(o[i].err, 0);
+	cr_expect_arr_eq(buf, want, 32 * 512);
+	cr_expect_eq(calls, 1);
+	d->ops->lane_free(l);
+	teardown();
+	evloop_free(loop);
+}
+
+Test(file_uring, reads_behind_the_end_of_a_file_that_became_shorter_fail_alone)
+{
+	struct evloop *loop = evloop_new();
+	_Atomic uint64_t calls = 0;
+	struct disk_lane *l = lane_in_memory(loop, &calls, SIZE);
+	struct one o[8];
+
+	cr_assert_eq(truncate(path, 16384), 0);
+	for (unsigned i = 0; i < 8; i++)
+		submit_one(l, &o[i], DISK_READ, i * 4096, buf + i * 4096, 4096);
+	d->ops->commit(l);
+	d->ops->drain(l);
+	for (unsigned i = 0; i < 8; i++)
+		cr_expect_eq(o[i].err, i < 4 ? 0 : -EIO, "%u: %d", i, o[i].err);
+	cr_expect_arr_eq(buf, want, 16384);
+	d->ops->lane_free(l);
+	teardown();
+	evloop_free(loop);
+}
+
+Test(file_uring, reads_do_not_fill_the_holes_of_a_file_in_memory)
+{
+	struct evloop *loop = evloop_new();
+	_Atomic uint64_t calls = 0;
+	struct disk_lane *l = lane_in_memory(loop, &calls, 4096);
+	struct stat before, after;
+	struct one o[8];
+
+	stat(path, &before);
+	for (unsigned i = 0; i < 8; i++)
+		submit_one(l, &o[i], DISK_READ, i * 8192, buf + i * 8192, 8192);
+	d->ops->commit(l);
+	d->ops->drain(l);
+	stat(path, &after);
+	cr_expect_eq(after.st_blocks, before.st_blocks);
+	d->ops->lane_free(l);
+	teardown();
+	evloop_free(loop);
+}
+
+Test(file_uring, what_was_discarded_in_memory_stays_a_hole)
+{
+	struct evloop *loop = evloop_new();
+	_Atomic uint64_t calls = 0;
+	struct disk_lane *l = lane_in_memory(loop, &calls, SIZE);
+	struct stat st;
+	struct one o[8];
+
+	submit_one(l, &o[0], DISK_DISCARD, 0, NULL, 65536);
+	d->ops->commit(l);
+	d->ops->drain(l);
+	for (unsigned i = 0; i < 8; i++)
+		submit_one(l, &o[i], DISK_READ, i * 8192, buf + i * 8192, 8192);
+	d->ops->commit(l);
+	d->ops->drain(l);
+	stat(path, &st);
+	cr_expect_eq(st.st_blocks * 512, SIZE - 65536);
+	memset(want, 0, sizeof(want));
+	cr_expect_arr_eq(buf, want, sizeof(want));
+	d->ops->lane_free(l);
+	teardown();
+	evloop_free(loop);
+}
+
 struct foreign {
 	struct evloop *loop;
 	struct disk_lane *l;

@@ -774,7 +774,7 @@ Test(net, passes_checksum_flags_to_a_driver_that_asked)
 
 Test(net, drops_frames_with_offloads_of_a_life_before)
 {
-	start(BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO6));
+	start(BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN));
 	net_rig_give_buffers(&r, RX, 8, 1000);
 	give_header(1, VIRTIO_NET_HDR_GSO_TCPV4, HDR + 100);
 	give_header(1, VIRTIO_NET_HDR_GSO_UDP, HDR + 100);
@@ -798,7 +798,7 @@ Test(net, keeps_frames_longer_than_the_mtu_from_a_driver_that_knows_it)
 
 	tagged[HDR + 12] = ETH_P_8021Q >> 8;
 	r.config.mtu = 1500;
-	start(BIT(VIRTIO_NET_F_MTU) | TSO);
+	start(BIT(VIRTIO_NET_F_MTU) | TSO | BIT(VIRTIO_NET_F_GUEST_ECN));
 	net_rig_give_buffers(&r, RX, 8, 4000);
 	give(HDR + 1515, 0);
 	give_header(1, VIRTIO_NET_HDR_GSO_ECN, HDR + 1515);
