@@ -4,7 +4,7 @@
 start_guest --timeout "${patience}s" --console virtio
 wait_for_shell
 say 'tty; seq 1 3000; echo "sum $(seq 1 3000 | md5sum)"'
-wait_for '^sum [0-9]'
+wait_for '^sum [0-9a-f]'
 say 'exit'
 finish 30
 expect_status 0 "the shell's end"
