@@ -137,12 +137,6 @@ static ssize_t tap_send(struct net_port *p, const struct iovec *iov, int n)
 	return len;
 }
 
-static int tap_commit(struct net_port *p)
-{
-	(void)p; /* writev() has copied */
-	return 0;
-}
-
 static ssize_t tap_recv(struct net_port *p, const struct iovec *iov, int n)
 {
 	struct tap *t = tap_of(p);
@@ -190,7 +184,6 @@ static const struct net_port_ops ops = {
 	.attach = tap_attach,
 	.detach = tap_detach,
 	.send = tap_send,
-	.commit = tap_commit,
 	.recv = tap_recv,
 	.recv_enable = tap_recv_enable,
 	.set_active = tap_set_active,

@@ -61,11 +61,15 @@ def argv(binary, kernel, image, work):
 
 
 def once(args):
+    server = subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)  # one each: a guest that dies keeps it busy
     try:
         p = subprocess.run(args, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
         out = (p.stdout + p.stderr).decode(errors="replace")
     except subprocess.TimeoutExpired as e:
         out = (e.stdout or b"").decode(errors="replace")
+    finally:
+        server.kill()
+        server.wait()
     got = {k: float(v) for k, v in re.findall(r"bench (\S+) ([\d.]+)", out)}
     if "read1-iops" not in got:
         sys.stderr.write(out[-3000:])
@@ -86,7 +90,6 @@ def main():
     must("ip", "tuntap", "add", "dev", TAP, "mode", "tap")
     must("ip", "addr", "add", "10.9.0.1/24", "dev", TAP)
     must("ip", "link", "set", TAP, "up")
-    server = subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
     rows = {s: [] for s in sides}
     try:
         with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else "/tmp") as work:
@@ -100,10 +103,9 @@ def main():
                     rows[s].append(once(argv(binary, a.kernel, image, work)))
                     print(f"# round {i} {s}: {rows[s][-1]}", flush=True)
     finally:
-        server.terminate()
         subprocess.run(["ip", "link", "del", TAP])
     print("\n| measured | side | median | / qemu: median (min-max) | rounds |\n|---|---|---|---|---|")
-    for k in rows["qemu"][0]:
+    for k in max(rows["qemu"], key=len):
         for s in sides:
             pairs = [(x[k], y[k]) for x, y in zip(rows[s], rows["qemu"]) if x.get(k) and y.get(k)]
             if not pairs:

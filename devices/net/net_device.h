@@ -63,6 +63,7 @@ struct net_tx { /* the loop's thread */
 	struct virtqueue *vq;
 	struct iovec *iov; /* [NET_CHAIN_IOV] */
 	bool timer_on;
+	bool again; /* the last burst ended before the ring did */
 	struct ev_timer timer;
 };
 
@@ -145,6 +146,7 @@ int net_tx_init(struct net_pair *p);
 void net_tx_fini(struct net_pair *p);
 int net_tx_run(struct net_pair *p, struct virtqueue *vq);
 void net_tx_kick(struct net_pair *p);
+void net_tx_expect(struct net_pair *p); /* frames are likely now */
 void net_tx_halt(struct net_pair *p);
 
 /* --- ctrl.c: on dev.loop --- */

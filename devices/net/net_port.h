@@ -41,7 +41,8 @@ struct net_port_ops {
 	 * At least hdr_len + 14 bytes, at most hdr_len + NET_FRAME_MAX, n <= IOV_MAX.
 	 * Bytes, or -errno: the frame is dropped and counted, nothing else.  -EAGAIN: full now. */
 	ssize_t (*send)(struct net_port *p, const struct iovec *iov, int n);
-	int (*commit)(struct net_port *p); /* what was queued has left its buffers.  0 or -errno */
+	/* What was queued has left its buffers.  0 or -errno.  NULL: send() never queues. */
+	int (*commit)(struct net_port *p);
 	/* One frame into iov, header first (num_buffers is the device's to fill in).  The room is at least
 	 * hdr_len + NET_FRAME_MAX, n <= IOV_MAX.  Bytes; -EAGAIN: none now; -EMSGSIZE: it did not fit and
 	 * is gone; other -errno: the port is broken, as by gone(). */

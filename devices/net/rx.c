@@ -22,6 +22,9 @@
 /* So many frames in a row that would have fitted WANT_SMALL make it that again. */
 #define SMALL_RUN 64
 
+/* So few frames may be questions, the answer to which is next. */
+#define ANSWERED 4
+
 #define PENDING_MS 1000 /* how long a driver may leave a frame without enough buffers */
 
 enum fill {
@@ -336,9 +339,15 @@ static void burst(struct net_pair *p)
 
 void net_rx_drain(struct net_pair *p)
 {
+	const uint64_t before = p->counters.rx_frames;
+	uint64_t n;
+
 	if (may_receive(p)) {
 		burst(p);
 		vq_flush(p->rx.vq);
+		n = p->counters.rx_frames - before;
+		if (n && n <= ANSWERED)
+			net_tx_expect(p);
 	}
 	net_rx_update(p);
 }

@@ -7,6 +7,9 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
+#define SHOW_EVERY 16 /* frames that are sent, so that the driver can use their buffers while others are */
+#define POLL_BURST 4  /* so many frames at once, and more are likely to follow */
+
 int net_tx_init(struct net_pair *p)
 {
 	p->tx.iov = calloc(NET_CHAIN_IOV, sizeof(*p->tx.iov));
@@ -58,17 +61,18 @@ static void transmit(struct net_pair *p, const struct vq_chain *c)
 
 static void commit(struct net_pair *p)
 {
-	if (p->attached && p->port->ops->commit(p->port))
+	if (p->attached && p->port->ops->commit && p->port->ops->commit(p->port))
 		log_guest("%s: frames were lost on their way out", p->net->dev.name);
 }
 
 static void drain(struct net_pair *p)
 {
 	struct net_tx *tx = &p->tx;
-	unsigned budget = vq_size(tx->vq);
+	unsigned budget = vq_size(tx->vq), burst = tx->again ? POLL_BURST : 0;
 	uint64_t bytes = 0, wait = 0;
 	int rc = 0;
 
+	tx->again = false;
 	vq_busy(tx->vq);
 	for (; budget && bytes < NET_BURST_BYTES; budget--) {
 		struct vq_chain c = {.iov = tx->iov, .iov_max = NET_CHAIN_IOV};
@@ -81,6 +85,11 @@ static void drain(struct net_pair *p)
 			break;
 		if (!rc) {
 			commit(p);
+			/* Somebody who sends one frame waits for an answer, which is this thread's too. */
+			if (burst >= POLL_BURST && vq_poll(tx->vq)) {
+				burst = 0;
+				continue;
+			}
 			if (!vq_wait(tx->vq))
 				return;
 			vq_busy(tx->vq);
@@ -88,6 +97,8 @@ static void drain(struct net_pair *p)
 		}
 		transmit(p, &c);
 		vq_push(tx->vq, c.head, 0);
+		if (!(++burst % SHOW_EVERY) && !p->port->ops->commit)
+			vq_show(tx->vq);
 		bytes += c.out_len;
 	}
 	commit(p);
@@ -96,8 +107,10 @@ static void drain(struct net_pair *p)
 		ev_timer_arm(&tx->timer, (wait + 999999) / 1000000);
 	else if (rc < 0)
 		virtio_needs_reset(&p->net->dev, "a transmit queue is broken", rc);
-	else
+	else {
+		tx->again = true;
 		net_again(p->net, vq_index(tx->vq));
+	}
 }
 
 static void on_timer(struct ev_timer *t)
@@ -122,6 +135,12 @@ int net_tx_run(struct net_pair *p, struct virtqueue *vq)
 void net_tx_kick(struct net_pair *p)
 {
 	if (p->tx.vq)
+		drain(p);
+}
+
+void net_tx_expect(struct net_pair *p)
+{
+	if (p->tx.vq && !p->tx.again && vq_expect(p->tx.vq))
 		drain(p);
 }
 

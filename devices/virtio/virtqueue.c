@@ -223,24 +223,34 @@ static void call(const struct virtqueue *vq)
 	stat_add(&vq->stats->calls, 1);
 }
 
-void vq_flush(struct virtqueue *vq)
+void vq_show(struct virtqueue *vq)
 {
 	bool wanted = false;
-	unsigned n;
+	unsigned n = vq->packed ? vq_packed_show(vq, &wanted) : vq_split_show(vq, &wanted);
 
+	if (!n)
+		return;
+	vq->batch = false;
+	vq->shown += n;
+	vq->call_due |= wanted;
+}
+
+void vq_flush(struct virtqueue *vq)
+{
 	if (vq->next != vq->pop_flushed) {
 		vq->pop_flushed = vq->next;
 		stat_add(&vq->stats->bursts, 1);
 	}
-	n = vq->packed ? vq_packed_show(vq, &wanted) : vq_split_show(vq, &wanted);
-	if (!n)
+	vq_show(vq);
+	if (!vq->shown)
 		return;
-	vq->batch = false;
-	stat_add(&vq->stats->chains, n);
-	if (wanted)
+	stat_add(&vq->stats->chains, vq->shown);
+	vq->shown = 0;
+	if (vq->call_due)
 		call(vq);
 	else
 		stat_add(&vq->stats->calls_suppressed, 1);
+	vq->call_due = false;
 }
 
 bool vq_wait(struct virtqueue *vq)
@@ -273,24 +283,43 @@ static bool more_soon(const struct virtqueue *vq)
 	return false;
 }
 
-bool vq_poll(struct virtqueue *vq)
+/* Each miss doubles how long it is before the next try. */
+static bool poll_due(struct virtqueue *vq)
 {
-	vq_flush(vq);
-	if (vq->error)
-		return false;
-	if (vq->poll_skip) {
-		vq->poll_skip--;
-		return false;
-	}
+	if (!vq->poll_skip)
+		return true;
+	vq->poll_skip--;
+	return false;
+}
+
+static bool poll(struct virtqueue *vq)
+{
 	if (more_soon(vq)) {
 		vq->poll_misses = 0;
 		return true;
 	}
-	/* Each miss doubles how long it is before the next try. */
 	if (vq->poll_misses < VQ_POLL_MISSES)
 		vq->poll_misses++;
 	vq->poll_skip = (uint16_t)((1u << vq->poll_misses) - 1);
 	return false;
+}
+
+bool vq_poll(struct virtqueue *vq)
+{
+	vq_flush(vq);
+	return !vq->error && poll_due(vq) && poll(vq);
+}
+
+bool vq_expect(struct virtqueue *vq)
+{
+	if (vq->error || vq->kicks_off || !poll_due(vq))
+		return false;
+	if (vq->packed)
+		vq_packed_busy(vq);
+	else
+		vq_split_busy(vq);
+	vq->kicks_off = true;
+	return poll(vq) || vq_wait(vq);
 }
 
 void vq_busy(struct virtqueue *vq)
@@ -302,7 +331,7 @@ void vq_busy(struct virtqueue *vq)
 	if (vq->packed)
 		vq_packed_busy(vq);
 	else
-		__atomic_store_n(&vq->used->flags, htole16(VRING_USED_F_NO_NOTIFY), __ATOMIC_RELAXED);
+		vq_split_busy(vq);
 }
 
 unsigned vq_index(const struct virtqueue *vq)

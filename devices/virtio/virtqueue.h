@@ -41,7 +41,10 @@ void vq_unpop(struct virtqueue *vq, unsigned n);
 /* Gives a chain back, `written` bytes of its in part filled from the start.  With VIRTIO_F_IN_ORDER it is
  * kept until all popped before it are back. */
 void vq_push(struct virtqueue *vq, uint16_t head, uint32_t written);
-/* Shows the driver what was pushed, in one store, and writes call_fd where the driver asked for it. */
+/* Shows the driver what was pushed, in one store; an interrupt it asks for is due at the next flush.  In the
+ * midst of a burst, so that a driver that looks by itself can go on. */
+void vq_show(struct virtqueue *vq);
+/* Shows, and writes call_fd where the driver asked for it. */
 void vq_flush(struct virtqueue *vq);
 /* Flush, then ask for kicks.  True: there is something that vq_pop() has not looked at yet, look now.  What
  * was unpopped does not count.  False on a broken ring, which asks for nothing. */
@@ -50,6 +53,9 @@ bool vq_wait(struct virtqueue *vq);
  * False: it has not, or did not of late and looking would be a waste.  For a thread that has nothing in
  * flight; follow it by vq_wait(). */
 bool vq_poll(struct virtqueue *vq);
+/* The same for a queue that waits for kicks, of which it is spared one: the driver is expected to answer what
+ * another queue has just shown it.  False: it still waits. */
+bool vq_expect(struct virtqueue *vq);
 /* No kicks wanted until vq_wait(): called when a burst begins. */
 void vq_busy(struct virtqueue *vq);
 

@@ -32,6 +32,7 @@ struct virtqueue {
 	bool packed, event_idx, indirect, in_order;
 	bool rare;      /* in order, or unpopped */
 	bool batch;     /* in order: the next used chain shares the entry of the last */
+	bool call_due;  /* by the next flush */
 	bool kicks_off; /* the driver was told not to notify */
 	uint16_t size;  /* entries */
 	uint16_t next;  /* avail position to pop; packed: bit 15 is the wrap counter, as below */
@@ -43,6 +44,7 @@ struct virtqueue {
 	uint16_t entry;      /* in order: of the used chain before, for a batch */
 	uint16_t ndesc_out;  /* packed: descriptors popped and not yet shown used */
 	uint16_t ndesc_done; /* packed: those of them that the next flush shows */
+	unsigned shown;      /* chains since the last flush */
 	uint16_t nshow;      /* packed: chains that the next flush shows */
 	uint16_t pop_slot;   /* packed: in order[], of the next pop; split: next modulo size */
 	uint16_t retire_slot;
@@ -234,6 +236,7 @@ static inline void vq_split_used(struct virtqueue *vq, uint16_t entry, uint16_t 
 unsigned vq_split_show(struct virtqueue *vq, bool *wanted);
 bool vq_split_ask(struct virtqueue *vq);
 bool vq_split_more(const struct virtqueue *vq);
+void vq_split_busy(struct virtqueue *vq);
 
 int vq_packed_new(struct virtqueue *vq, const struct datapath_queue *q);
 int vq_packed_pop(struct virtqueue *vq, struct vq_chain *c);

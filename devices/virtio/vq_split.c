@@ -199,3 +199,14 @@ bool vq_split_ask(struct virtqueue *vq)
 	vq->kicks_off = false;
 	return vq_load16(&vq->avail->idx, __ATOMIC_SEQ_CST) != seen;
 }
+
+/* An event that has passed does not come back before 65535 chains. */
+void vq_split_busy(struct virtqueue *vq)
+{
+	uint16_t seen = vq->unpopped ? vq->seen : vq->next;
+
+	if (vq->event_idx)
+		__atomic_store_n(avail_event(vq), htole16((uint16_t)(seen - 1)), __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&vq->used->flags, htole16(VRING_USED_F_NO_NOTIFY), __ATOMIC_RELAXED);
+}

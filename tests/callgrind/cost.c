@@ -211,12 +211,6 @@ static ssize_t null_send(struct net_port *p, const struct iovec *iov, int n)
 	return (ssize_t)iov[0].iov_len;
 }
 
-static int null_commit_frames(struct net_port *p)
-{
-	(void)p;
-	return 0;
-}
-
 static ssize_t null_recv(struct net_port *p, const struct iovec *iov, int n)
 {
 	(void)p, (void)n;
@@ -241,7 +235,7 @@ static void net_make(struct net_rig *r, const struct cost *c)
 	null_port.attach = null_attach;
 	null_port.detach = null_detach;
 	null_port.send = null_send;
-	null_port.commit = null_commit_frames;
+	null_port.commit = NULL;
 	null_port.recv = null_recv;
 	null_port.recv_enable = null_enable;
 	r->port[0].port.ops = &null_port;

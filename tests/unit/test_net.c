@@ -406,11 +406,12 @@ Test(net, gives_frames_back_after_they_left_their_buffers)
 	start(0);
 	r.port[0].in_commit = look_at_used;
 	back_at_commit = 99;
-	transmit_frame(HDR + 60, 1);
+	for (unsigned i = 0; i < 20; i++)
+		transmit_frame(HDR + 60, 1);
 	net_rig_kick(&r, TX);
 	net_rig_turn(&r);
 	cr_assert_eq(back_at_commit, 0);
-	cr_assert_eq(r.ring[TX].used->idx, 1);
+	cr_assert_eq(r.ring[TX].used->idx, 20);
 }
 
 Test(net, sends_a_burst_with_one_commit_and_one_interrupt)
@@ -428,6 +429,52 @@ Test(net, sends_a_burst_with_one_commit_and_one_interrupt)
 	cr_assert_eq(r.port[0].commits - commits, 1);
 	cr_assert_eq(r.dev->queue[TX].stats.calls, 1);
 	cr_assert_eq(r.dev->queue[TX].stats.bursts, 1);
+}
+
+static unsigned sends, back_at_send[40];
+
+static ssize_t look_and_drop(struct net_port *p, const struct iovec *iov, int n)
+{
+	(void)p;
+	(void)iov;
+	(void)n;
+	back_at_send[sends++] = r.ring[TX].used->idx;
+	return 1;
+}
+
+Test(net, gives_frames_back_in_the_midst_of_a_burst_over_a_port_that_copies)
+{
+	static struct net_port_ops ops;
+
+	start(0);
+	ops = *r.port[0].port.ops;
+	ops.send = look_and_drop;
+	ops.commit = NULL;
+	r.port[0].port.ops = &ops;
+	for (unsigned i = 0; i < 40; i++)
+		transmit_frame(HDR + 60, (uint8_t)i);
+	net_rig_kick(&r, TX);
+	net_rig_turn(&r);
+	cr_assert_eq(sends, 40);
+	cr_expect_eq(back_at_send[15], 0);
+	cr_expect_eq(back_at_send[16], 16);
+	cr_expect_eq(back_at_send[39], 32);
+	cr_expect_eq(r.ring[TX].used->idx, 40);
+	cr_expect_eq(r.dev->queue[TX].stats.calls, 1);
+}
+
+Test(net, an_answer_to_a_frame_needs_no_kick)
+{
+	start(0);
+	net_rig_give_buffers(&r, RX, 4, 2048);
+	net_rig_kick(&r, RX);
+	net_rig_settle(&r);
+	transmit_frame(HDR + 60, 7);
+	cr_assert(driver_ring_kick(&r.ring[TX])); /* it wants a kick, and gets none */
+	give(HDR + 60, 1);
+	net_rig_turn(&r);
+	cr_assert_eq(counters()->rx_frames, 1);
+	expect_sent(HDR + 60, 7);
 }
 
 Test(net, lets_others_run_during_a_long_burst)

@@ -760,62 +760,6 @@ BOTH(position_carries_over_in_order)
 	resume(f | IN_ORDER | EVENT);
 }
 
-/* --- vq_poll --- */
-
-BOTH(a_poll_finds_what_is_there_and_shows_what_is_done)
-{
-	int a;
-
-	start(8, f | EVENT);
-	a = add(1, true);
-	driver_ring_kick(&r);
-	vq_push(vq, take(), 1);
-	add(1, true);
-	driver_ring_kick(&r);
-	cr_expect(vq_poll(vq));
-	collects(a, 1);
-	take();
-}
-
-BOTH(a_poll_asks_for_no_kicks)
-{
-	start(8, f);
-	add(1, true);
-	cr_expect(driver_ring_kick(&r));
-	vq_busy(vq);
-	take();
-	cr_expect_not(vq_poll(vq));
-	add(1, true);
-	cr_expect_not(driver_ring_kick(&r));
-	cr_expect(vq_wait(vq));
-}
-
-/* Missed once: not tried the next time, then tried again. */
-BOTH(polls_that_find_nothing_become_rare)
-{
-	start(8, f);
-	cr_expect_not(vq_poll(vq));
-	add(1, true);
-	driver_ring_kick(&r);
-	cr_expect_not(vq_poll(vq));
-	cr_expect(vq_poll(vq));
-	take();
-	cr_expect_not(vq_poll(vq)); /* a find: it was tried at once, and missed again */
-	add(1, true);
-	driver_ring_kick(&r);
-	cr_expect_not(vq_poll(vq));
-	cr_expect(vq_poll(vq));
-}
-
-BOTH(a_broken_ring_is_not_polled)
-{
-	start(8, f);
-	add(1, true);
-	driver_ring_kick(&r);
-	vq_break(vq, -EILSEQ);
-	cr_expect_not(vq_poll(vq));
-}
-
 Test(virtqueue, a_used_index_that_is_not_ours_breaks_the_ring)
 {
 	start(8, 0);
