@@ -12,6 +12,10 @@ blk() { # KERNEL TRANSPORT QUEUES KEYS
 	echo "blk-$1-$2-$3-${4//[=,]/_} timeout=240 -- tests/lab/blk-case.sh $1 $2 $3 $4"
 }
 
+user_net() { # KERNEL TRANSPORT MIB
+	echo "user-net-$1-$2-$3 timeout=300 -- tests/lab/user-net-case.sh $1 $2 $3"
+}
+
 case ${1:-} in
 smoke)
 	net 6.12-cloud pci 1 1500 packed=off
@@ -22,6 +26,7 @@ smoke)
 	blk 6.1-cloud mmio 4 aio=sync
 	blk 6.12-cloud mmio 1 aio=uring,direct,packed=on,irq=ioctl
 	blk 6.1-cloud pci 4 aio=sync,direct,packed=on,event_idx=off,notify=exit
+	user_net 6.12-cloud pci 4
 	echo "rebind-pci timeout=300 -- tests/lab/rebind-case.sh pci 5"
 	echo "rebind-mmio timeout=300 -- tests/lab/rebind-case.sh mmio 5"
 	;;
@@ -41,6 +46,14 @@ all)
 			done
 		done
 	done
+	for kernel in 6.1-generic 6.12-generic; do
+		net $kernel pci 1 1500 packed=off
+		net $kernel mmio 4 9000 packed=on
+		blk $kernel mmio 1 aio=uring
+		blk $kernel pci 4 aio=uring,packed=on
+	done
+	user_net 6.12-cloud pci 100
+	user_net 6.1-cloud mmio 100
 	net 6.12-cloud pci 1 1500 notify=exit
 	net 6.12-cloud mmio 1 1500 notify=exit
 	net 6.12-cloud pci 4 1500 irq=ioctl
