@@ -159,13 +159,12 @@ static void close_fds(struct virtio_device *dev)
 		queue_close_fds(&dev->queue[i]);
 }
 
-int virtio_init(struct virtio_device *dev, struct err *e)
+int virtio_narrow(struct virtio_device *dev, struct err *e)
 {
 	const uint64_t here = queues_local(dev);
-	int rc = check(dev, here, e);
+	int rc;
 
-	if (rc)
-		return rc;
+	dev->renew_fds = false;
 	dev->offered = (dev->ops->features(dev) & ~CORE_BITS) | RING_BITS;
 	rc = narrow(dev, dev->local, here, e);
 	if (!rc)
@@ -176,6 +175,17 @@ int virtio_init(struct virtio_device *dev, struct err *e)
 	if (!(dev->offered & BIT(VIRTIO_F_VERSION_1)))
 		return err_set(e, -EOPNOTSUPP, "%s: who serves its queues knows only virtio before 1.0",
 			       dev->name);
+	return 0;
+}
+
+int virtio_init(struct virtio_device *dev, struct err *e)
+{
+	int rc = check(dev, queues_local(dev), e);
+
+	if (!rc)
+		rc = virtio_narrow(dev, e);
+	if (rc)
+		return rc;
 
 	for (unsigned i = 0; i < dev->nqueues; i++)
 		dev->queue[i].kick_fd = dev->queue[i].call_fd = -1;

@@ -80,13 +80,14 @@ struct virtio_device {
 	/* Set before virtio_init(): */
 	const struct virtio_device_ops *ops;
 	const struct guest_mem *mem;
-	struct evloop *loop;     /* start and stop; its own thread where a peer may block it */
-	struct datapath *local;  /* in-process; serves the queues in local_queues */
-	struct datapath *remote; /* or NULL; serves the rest */
-	uint64_t local_queues;   /* bit per queue; ignored without remote */
-	uint64_t hidden;         /* feature bits the user turned off (packed=off, csum=off, ...) */
-	const char *name;        /* "net0": for messages and counters */
-	unsigned nqueues;        /* with each queue's max_size and loop */
+	struct evloop *loop;      /* start and stop; its own thread where a peer may block it */
+	struct datapath *local;   /* in-process; serves the queues in local_queues */
+	struct datapath *remote;  /* or NULL; serves the rest */
+	uint64_t local_queues;    /* bit per queue; ignored without remote */
+	uint64_t answered_queues; /* bit per queue: each of its buffers is used in the end, whatever happens */
+	uint64_t hidden;          /* feature bits the user turned off (packed=off, csum=off, ...) */
+	const char *name;         /* "net0": for messages and counters */
+	unsigned nqueues;         /* with each queue's max_size and loop */
 	struct virtio_queue queue[VIRTIO_MAX_QUEUES];
 
 	/* The core's: */
@@ -102,7 +103,8 @@ struct virtio_device {
 	 * has ended. */
 	pthread_mutex_t life_lock;
 	bool resetting;
-	bool renew_fds; /* the remote datapath's peer keeps copies: offer.keeps_fds */
+	bool renew_fds;     /* the remote datapath's peer keeps copies: offer.keeps_fds */
+	uint64_t stale_fds; /* bit per suspended queue: a peer that no longer serves it has copies */
 	/* What start() handed out.  stop() works from this, never from queue[],
 	 * which the driver can go on writing. */
 	uint64_t running_queues; /* bit per queue */

@@ -192,21 +192,14 @@ static struct datapath_queue snapshot(struct virtio_device *dev, unsigned index)
 	};
 }
 
-int queues_start(struct virtio_device *dev, uint64_t queues)
+/* dev->running[] says where from. */
+static int start(struct virtio_device *dev, uint64_t queues)
 {
 	struct transition t = {.dev = dev, .queues = queues};
 
-	t.rc = bind(dev, queues);
+	evloop_call(dev->loop, start_on_loop, &t);
 	if (t.rc)
 		return t.rc;
-	for (unsigned i = 0; i < dev->nqueues; i++)
-		if (queues & QUEUE_BIT(i))
-			dev->running[i] = snapshot(dev, i);
-	evloop_call(dev->loop, start_on_loop, &t);
-	if (t.rc) {
-		unbind(dev, queues);
-		return t.rc;
-	}
 	dev->running_queues |= queues;
 	for (unsigned i = 0; i < dev->nqueues; i++)
 		if (queues & QUEUE_BIT(i)) {
@@ -214,6 +207,77 @@ int queues_start(struct virtio_device *dev, uint64_t queues)
 			signal_fd(dev->queue[i].call_fd);
 		}
 	return 0;
+}
+
+int queues_start(struct virtio_device *dev, uint64_t queues)
+{
+	int rc = bind(dev, queues);
+
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		if (queues & QUEUE_BIT(i))
+			dev->running[i] = snapshot(dev, i);
+	rc = start(dev, queues);
+	if (rc)
+		unbind(dev, queues);
+	return rc;
+}
+
+uint64_t queues_suspend(struct virtio_device *dev)
+{
+	struct transition t = {.dev = dev, .queues = dev->running_queues};
+
+	if (!t.queues)
+		return 0;
+	evloop_call(dev->loop, stop_on_loop, &t);
+	dev->running_queues = 0;
+	dev->stale_fds |= dev->renew_fds ? t.queues & ~queues_local(dev) : 0;
+	return t.queues;
+}
+
+/* Doorbells and interrupts go to new eventfds where the peer before has copies of the old. */
+static int rebind_stale(struct virtio_device *dev, uint64_t queues)
+{
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		struct virtio_queue *q = &dev->queue[i];
+		int rc;
+
+		if (!(queues & dev->stale_fds & QUEUE_BIT(i)))
+			continue;
+		dev->transport->ops->unbind(dev->transport, i);
+		renew_fds(q);
+		rc = queue_make_fds(q);
+		if (!rc)
+			rc = dev->transport->ops->bind(dev->transport, i, q->kick_fd, q->call_fd);
+		if (rc)
+			return rc;
+		dev->stale_fds &= ~QUEUE_BIT(i);
+		dev->running[i].kick_fd = q->kick_fd;
+		dev->running[i].call_fd = q->call_fd;
+	}
+	return 0;
+}
+
+int queues_resume(struct virtio_device *dev, uint64_t queues)
+{
+	int rc = queues ? rebind_stale(dev, queues) : 0;
+
+	return rc || !queues ? rc : start(dev, queues);
+}
+
+void queues_give_up(struct virtio_device *dev, uint64_t queues)
+{
+	dev->stale_fds &= ~queues;
+	unbind(dev, queues);
+}
+
+bool queues_lost(const struct virtio_device *dev, uint64_t queues)
+{
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		if ((queues & QUEUE_BIT(i)) && dev->running[i].lost)
+			return true;
+	return false;
 }
 
 void queues_stop(struct virtio_device *dev, uint64_t queues)

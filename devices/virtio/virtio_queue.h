@@ -19,9 +19,20 @@ uint64_t queues_ready(const struct virtio_device *dev);
 int queues_start(struct virtio_device *dev, uint64_t queues);
 /* Stops and unbinds those of these that run. */
 void queues_stop(struct virtio_device *dev, uint64_t queues);
+/* A live change: stops those that run and leaves them bound, with their positions kept.  Which. */
+uint64_t queues_suspend(struct virtio_device *dev);
+/* Starts suspended queues where they stopped.  0, or -errno and they are suspended still. */
+int queues_resume(struct virtio_device *dev, uint64_t queues);
+/* Suspended queues that nobody will resume. */
+void queues_give_up(struct virtio_device *dev, uint64_t queues);
+/* Did who served them take the position of one of these with it? */
+bool queues_lost(const struct virtio_device *dev, uint64_t queues);
 /* As before the driver touched it.  It does not run. */
 void queue_clear(struct virtio_queue *q);
 /* Makes the eventfds that are missing.  0 or -errno. */
 int queue_make_fds(struct virtio_queue *q);
 void queue_close_fds(struct virtio_queue *q);
+
+/* Computes what is offered and how large queues may be from who serves them now (virtio.c). */
+int virtio_narrow(struct virtio_device *dev, struct err *e);
 #endif

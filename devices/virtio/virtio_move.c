@@ -1,0 +1,236 @@
+/* Theory of operation.  stop() gives ring positions back and start() takes them, so any datapath can go on
+ * where another stopped, provided that nothing is in flight between the two.  A datapath that completes what it
+ * took (offer.drains) sees to that itself.  Of others we wait, before they are stopped, until every buffer of
+ * the queues that are always answered is used; buffers of the others (receive queues) may stay, for whoever was
+ * to fill them has not begun. */
+#include "devices/virtio/virtio_move.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "devices/virtio/feature_names.h"
+#include "devices/virtio/virtio_queue.h"
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* --- may it? --- */
+
+static struct datapath *server_of(struct virtio_device *dev, struct datapath *remote)
+{
+	return remote ? remote : dev->local;
+}
+
+/* What the driver counts on: accepted, or still to be chosen from. */
+static uint64_t needed_bits(const struct virtio_device *dev)
+{
+	return dev->status & VIRTIO_CONFIG_S_FEATURES_OK ? dev->accepted : dev->status ? dev->offered : 0;
+}
+
+static int fits_queues(const struct virtio_device *dev, const char *name, const struct datapath_offer *offer,
+		       uint64_t local_queues, struct err *e)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		const struct virtio_queue *q = &dev->queue[i];
+
+		if (!q->max_size || (local_queues & QUEUE_BIT(i)))
+			continue;
+		n++;
+		if (offer->max_queue_size && q->max_size > offer->max_queue_size)
+			return err_set(e, -EOPNOTSUPP,
+				       "%s: queue %u has %u entries, and %s serves at most %u\n"
+				       "Start with queue-size=%u to be able to change to it.",
+				       dev->name, i, q->max_size, name, offer->max_queue_size,
+				       offer->max_queue_size);
+	}
+	if (offer->max_queues && n > offer->max_queues)
+		return err_set(e, -EOPNOTSUPP, "%s: has %u queues, and %s serves at most %u", dev->name, n,
+			       name, offer->max_queues);
+	return 0;
+}
+
+int virtio_move_fits(struct virtio_device *dev, struct datapath *to, uint64_t local_queues, struct err *e)
+{
+	struct datapath *dp = server_of(dev, to);
+	struct datapath_offer offer = {0};
+	uint64_t missing;
+	char names[256];
+	int rc = dp->ops->offer(dp, &offer);
+
+	if (rc)
+		return err_set(e, rc, "%s: %s does not answer: %s", dev->name, dp->ops->name, strerror(-rc));
+	if (offer.device_id && offer.device_id != dev->ops->id)
+		return err_set(e, -ENODEV, "%s: %s serves virtio device type %u, not %u (%s)", dev->name,
+			       dp->ops->name, offer.device_id, dev->ops->id, dev->ops->name);
+	missing = needed_bits(dev) & offer.opinion & ~offer.features;
+	if (missing)
+		return err_set(e, -EOPNOTSUPP,
+			       "%s: its driver %s %s, which %s does not serve\n"
+			       "Start with these turned off to be able to change to it.",
+			       dev->name, dev->status & VIRTIO_CONFIG_S_FEATURES_OK ? "uses" : "was offered",
+			       feature_names(dev->ops->id, missing, names, sizeof(names)), dp->ops->name);
+	return fits_queues(dev, dp->ops->name, &offer, to ? local_queues : 0, e);
+}
+
+/* --- waiting for answers --- */
+
+static uint16_t index_at(const struct virtio_device *dev, gpa_t ring)
+{
+	const uint16_t *idx = guest_mem_ptr(dev->mem, ring + sizeof(uint16_t), sizeof(uint16_t));
+
+	return idx ? le16toh(__atomic_load_n(idx, __ATOMIC_ACQUIRE)) : 0;
+}
+
+static bool answered(const struct virtio_device *dev, unsigned i)
+{
+	const struct datapath_queue *q = &dev->running[i];
+
+	return index_at(dev, q->avail) == index_at(dev, q->used);
+}
+
+static int drain(struct virtio_device *dev, uint64_t queues, unsigned ms, struct err *e)
+{
+	const uint64_t end = now_ns() + ms * UINT64_C(1000000);
+	const struct timespec nap = {.tv_nsec = 50000};
+
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		while ((queues & QUEUE_BIT(i)) && !answered(dev, i)) {
+			if (now_ns() > end)
+				return err_set(
+					e, -ETIMEDOUT,
+					"%s: %s has not answered all of queue %u within %u ms; nothing was "
+					"changed",
+					dev->name, dev->remote->ops->name, i, ms);
+			nanosleep(&nap, NULL);
+		}
+	return 0;
+}
+
+static int drain_for_move(struct virtio_device *dev, const struct virtio_move *m, struct err *e)
+{
+	struct datapath_offer offer = {0};
+	uint64_t queues;
+
+	if (!dev->remote)
+		return 0;
+	if (dev->remote->ops->offer(dev->remote, &offer) || offer.drains)
+		return 0;
+	queues = dev->running_queues & ~queues_local(dev) & dev->answered_queues;
+	if (queues && virtio_has(dev, VIRTIO_F_RING_PACKED))
+		return err_set(e, -EOPNOTSUPP,
+			       "%s: with packed rings nobody can see whether %s has answered all\n"
+			       "Start with packed=off to be able to change.",
+			       dev->name, dev->remote->ops->name);
+	return drain(dev, queues, m->drain_ms, e);
+}
+
+/* --- the move --- */
+
+struct change {
+	struct virtio_device *dev;
+	const struct virtio_move *m;
+	bool to_new;
+	int rc;
+};
+
+static void swap_on_loop(void *arg)
+{
+	struct change *c = arg;
+
+	c->rc = c->m->swap ? c->m->swap(c->m->opaque, c->to_new) : 0;
+}
+
+static int swap(struct virtio_device *dev, const struct virtio_move *m, bool to_new)
+{
+	struct change c = {.dev = dev, .m = m, .to_new = to_new};
+
+	evloop_call(dev->loop, swap_on_loop, &c);
+	return c.rc;
+}
+
+static int take_over(struct virtio_device *dev, struct datapath *remote, uint64_t local_queues, uint64_t queues,
+		     struct err *e)
+{
+	int rc;
+
+	dev->remote = remote;
+	dev->local_queues = local_queues;
+	rc = virtio_narrow(dev, e);
+	return rc ? rc : queues_resume(dev, queues);
+}
+
+static int change(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
+		  struct err *e)
+{
+	struct datapath *const old = dev->remote;
+	const uint64_t old_local = dev->local_queues;
+	const char *const name = server_of(dev, m->remote)->ops->name;
+	uint64_t queues, began = now_ns();
+	int rc, back;
+
+	rc = drain_for_move(dev, m, e);
+	if (rc)
+		return rc;
+	moved->drained_ns = now_ns() - began;
+	began = now_ns();
+	queues = queues_suspend(dev);
+	if (queues_lost(dev, queues)) {
+		queues_give_up(dev, queues);
+		virtio_needs_reset(dev, "who served it took its place in a ring with him", -ENODATA);
+		return err_set(
+			e, -ENODATA,
+			"%s: %s did not say where in the rings it stopped; the device stands still until its "
+			"driver resets it",
+			dev->name, server_of(dev, old)->ops->name);
+	}
+	rc = swap(dev, m, true);
+	if (!rc) {
+		rc = take_over(dev, m->remote, m->local_queues, queues, e);
+		if (!rc) {
+			moved->stopped_ns = now_ns() - began;
+			return 0;
+		}
+		swap(dev, m, false);
+	}
+	back = take_over(dev, old, old_local, queues, e);
+	if (!back)
+		return err_set(e, rc, "%s: %s cannot take over: %s; nothing was changed", dev->name, name,
+			       strerror(-rc));
+	queues_give_up(dev, queues);
+	virtio_needs_reset(dev, "neither the new nor the old datapath can serve it", back);
+	return err_set(e, rc,
+		       "%s: %s cannot take over: %s; and %s cannot go on: %s\n"
+		       "The device stands still until its driver resets it.",
+		       dev->name, name, strerror(-rc), server_of(dev, old)->ops->name, strerror(-back));
+}
+
+int virtio_move(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
+		struct err *e)
+{
+	int rc;
+
+	*moved = (struct virtio_moved){0};
+	virtio_lock(dev);
+	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		rc = err_set(e, -EIO, "%s: waits for its driver to reset it", dev->name);
+	else
+		rc = virtio_move_fits(dev, m->remote, m->local_queues, e);
+	if (!rc)
+		rc = change(dev, m, moved, e);
+	virtio_unlock(dev);
+	return rc;
+}
