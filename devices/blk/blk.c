@@ -8,25 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/blk/blk_config.h"
 #include "devices/blk/blk_queue.h"
 #include "devices/blk/disk.h"
 #include "devices/virtio/inproc.h"
 #include "lib/cleanup.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
-/* The fields that some feature we may offer gives a meaning to. */
-#define CONFIG_LEN offsetof(struct virtio_blk_config, max_secure_erase_sectors)
-
-static struct blk *blk_of(struct virtio_device *dev)
-{
-	return container_of(dev, struct blk, dev);
-}
+/* What a disk served elsewhere may have, if its server says so. */
+#define ANY_REMOTE                                                                                             \
+	(BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_GEOMETRY) |                 \
+	 BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH) |                         \
+	 BIT(VIRTIO_BLK_F_TOPOLOGY) | BIT(VIRTIO_BLK_F_CONFIG_WCE) | BIT(VIRTIO_BLK_F_DISCARD) |               \
+	 BIT(VIRTIO_BLK_F_WRITE_ZEROES))
 
 static uint64_t blk_features(struct virtio_device *dev)
 {
 	const struct blk *b = blk_of(dev);
 	uint64_t f = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY);
 
+	if (!b->disk)
+		return ANY_REMOTE | (dev->nqueues > 1 ? BIT(VIRTIO_BLK_F_MQ) : 0);
 	if (b->disk->read_only)
 		f |= BIT(VIRTIO_BLK_F_RO);
 	else if (b->disk->discard_granularity)
@@ -44,56 +46,7 @@ static uint64_t blk_features(struct virtio_device *dev)
 static size_t blk_config_size(struct virtio_device *dev)
 {
 	(void)dev;
-	return CONFIG_LEN;
-}
-
-static uint32_t seg_max(const struct virtio_device *dev)
-{
-	unsigned room = dev->queue[0].max_size - 2u;
-
-	/* Without indirect descriptors a request must fit into the ring. */
-	return room < BLK_SEG_MAX ? room : BLK_SEG_MAX;
-}
-
-static void blk_config_read(struct virtio_device *dev, size_t off, void *buf, size_t len)
-{
-	const struct blk *b = blk_of(dev);
-	const struct disk *d = b->disk;
-	unsigned per_block = d->block_size / 512;
-	unsigned exp = (unsigned)__builtin_ctz(d->physical_block_size / d->block_size);
-	struct virtio_blk_config c = {
-		.capacity = htole64(d->size / 512),
-		.seg_max = htole32(seg_max(dev)),
-		.blk_size = htole32(d->block_size),
-		.physical_block_exp = (uint8_t)exp,
-		.min_io_size = htole16((uint16_t)(1u << exp)),
-		.opt_io_size = htole32(d->optimal_io_size / d->block_size),
-		.wce = b->writeback,
-		.num_queues = htole16((uint16_t)dev->nqueues),
-	};
-
-	if (!d->read_only && d->discard_granularity) {
-		c.max_discard_sectors = htole32(BLK_DISCARD_SECTORS);
-		c.max_discard_seg = htole32(BLK_RANGE_SEGS);
-		c.discard_sector_alignment = htole32(
-			d->discard_granularity > d->block_size ? d->discard_granularity / 512 : per_block);
-	}
-	if (!d->read_only && d->write_zeroes) {
-		c.max_write_zeroes_sectors = htole32(BLK_ZERO_SECTORS);
-		c.max_write_zeroes_seg = htole32(BLK_RANGE_SEGS);
-		c.write_zeroes_may_unmap = d->discard_granularity != 0;
-	}
-	memcpy(buf, (const char *)&c + off, len);
-}
-
-static void blk_config_write(struct virtio_device *dev, size_t off, const void *buf, size_t len)
-{
-	const size_t wce = offsetof(struct virtio_blk_config, wce);
-
-	if (off > wce || wce - off >= len || !virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
-		return;
-	/* Without FLUSH nobody could make a volatile write stable. */
-	blk_of(dev)->writeback = ((const uint8_t *)buf)[wce - off] != 0 && virtio_has(dev, VIRTIO_BLK_F_FLUSH);
+	return BLK_CONFIG_LEN;
 }
 
 static int blk_negotiated(struct virtio_device *dev, uint64_t features)
@@ -129,7 +82,10 @@ static void blk_destroy(struct virtio_device *dev)
 	struct blk *b = blk_of(dev);
 
 	dev->local->ops->destroy(dev->local);
-	b->disk->ops->destroy(b->disk);
+	if (dev->remote)
+		dev->remote->ops->destroy(dev->remote);
+	if (b->disk)
+		b->disk->ops->destroy(b->disk);
 	free(b);
 }
 
@@ -153,6 +109,16 @@ static const struct virtio_device_ops blk_ops = {
 	.destroy = blk_destroy,
 };
 
+static bool remote_told(struct blk *b, struct err *e)
+{
+	int rc = blk_config_of_remote(b, b->dev.remote, &b->told);
+
+	if (rc)
+		err_set(e, rc, "%s: %s does not say how large it is: %s", b->dev.name, b->dev.remote->ops->name,
+			strerror(-rc));
+	return !rc;
+}
+
 struct virtio_device *blk_new(const struct blk_config *c, struct err *e)
 {
 	struct blk *b = calloc(1, sizeof(*b));
@@ -162,6 +128,8 @@ struct virtio_device *blk_new(const struct blk_config *c, struct err *e)
 		return NULL;
 	}
 	b->disk = c->disk;
+	b->dev.remote = c->remote;
+	b->dev.answered_queues = UINT64_MAX;
 	b->writethrough = c->writethrough;
 	b->writeback = !c->writethrough;
 	if (c->serial)
@@ -182,12 +150,14 @@ struct virtio_device *blk_new(const struct blk_config *c, struct err *e)
 		free(b);
 		return NULL;
 	}
-	if (virtio_init(&b->dev, e)) {
+	if ((c->remote && !remote_told(b, e)) || virtio_init(&b->dev, e)) {
 		b->dev.local->ops->destroy(b->dev.local);
 		free(b);
 		return NULL;
 	}
-	c->disk->opaque = &b->dev;
-	c->disk->resized = blk_resized;
+	if (c->disk) {
+		c->disk->opaque = &b->dev;
+		c->disk->resized = blk_resized;
+	}
 	return &b->dev;
 }

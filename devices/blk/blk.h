@@ -17,13 +17,22 @@ struct blk_config {
 	struct evloop *const *loops; /* [nqueues]: who serves each queue; loops[0] starts and stops */
 	unsigned nqueues;            /* 1 .. BLK_MAX_QUEUES */
 	uint16_t queue_size;         /* a power of two, 4 .. VIRTIO_MAX_QUEUE_SIZE */
-	struct disk *disk;
-	const char *serial; /* as many as BLK_SERIAL_LEN bytes of it are used; NULL: none */
-	bool writethrough;  /* writes are stable when they end, until the driver asks for writeback */
-	uint64_t hidden;    /* feature bits the driver is not to see */
+	struct disk *disk;           /* NULL: remote serves the queues */
+	struct datapath *remote;     /* whose configuration space says what the disk is; NULL: this process */
+	const char *serial;          /* as many as BLK_SERIAL_LEN bytes of it are used; NULL: none */
+	bool writethrough;           /* writes are stable when they end, until the driver asks for writeback */
+	uint64_t hidden;             /* feature bits the driver is not to see */
 };
 
-/* A device whose queues this process serves; it takes c->disk over (ops->destroy() gives both back).
- * NULL with a sentence in e; the disk is still the caller's then. */
+/* It takes c->disk or c->remote over (ops->destroy() gives both back).  NULL with a sentence in e; they are
+ * still the caller's then. */
 struct virtio_device *blk_new(const struct blk_config *c, struct err *e);
+
+/* Live change (devices/virtio/virtio_move.h) to a disk, served by this process, or to remote: one of them is
+ * NULL.  0: what the device had is destroyed, what it has now is its own.  -errno with a sentence in e: nothing
+ * has changed hands.  -EOPNOTSUPP: the driver has read a configuration (size, limits) that would not hold any
+ * more. */
+struct virtio_moved;
+int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remote, unsigned drain_ms,
+	     struct virtio_moved *moved, struct err *e);
 #endif

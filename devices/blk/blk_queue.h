@@ -1,6 +1,7 @@
 /* One request queue of a block device: chains in, disk requests out, and back. */
 #ifndef BLK_BLK_QUEUE_H
 #define BLK_BLK_QUEUE_H
+#include <linux/virtio_blk.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,11 +21,17 @@ struct blk_queue;
 
 struct blk { /* the device; what queues may look at */
 	struct virtio_device dev;
-	struct disk *disk;
+	struct disk *disk;             /* NULL: dev.remote serves the queues */
+	struct virtio_blk_config told; /* by dev.remote, when it last answered */
 	char serial[20];
 	bool writethrough;      /* what writeback starts as, negated */
 	_Atomic bool writeback; /* the driver flushes what it wants to keep (5.2.5.2) */
 };
+
+static inline struct blk *blk_of(const struct virtio_device *dev)
+{
+	return (struct blk *)(uintptr_t)dev; /* its first member */
+}
 
 /* All on the queue's thread.  run and halt are those of virtio_device_ops. */
 int blk_queue_run(struct blk *b, struct virtqueue *vq);

@@ -35,7 +35,7 @@ static void copy_filter(void *arg)
 static int filters_changed(struct net *net)
 {
 	for (unsigned i = 0; i < net->npairs; i++)
-		evloop_call(net->pair[i].loop, copy_filter, &net->pair[i]);
+		evloop_call(net_pair_loop(&net->pair[i]), copy_filter, &net->pair[i]);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ static int activate(struct net *net, unsigned n)
 		struct pair_call c = {.pair = &net->pair[on ? net->active_pairs : net->active_pairs - 1],
 				      .on = on};
 
-		evloop_call(c.pair->loop, set_active, &c);
+		evloop_call(net_pair_loop(c.pair), set_active, &c);
 		if (c.rc)
 			return c.rc;
 		net->active_pairs += on ? 1u : -1u;
@@ -200,7 +200,7 @@ static int offloads(struct net *net, uint8_t cmd, struct data *d)
 			.features = (net->features & NET_HOST_OFFLOADS) | on,
 		};
 
-		evloop_call(c.pair->loop, set_offloads, &c);
+		evloop_call(net_pair_loop(c.pair), set_offloads, &c);
 		if (c.rc)
 			return c.rc;
 	}

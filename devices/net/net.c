@@ -129,6 +129,19 @@ static int ports_reset(struct net *net)
 	return first;
 }
 
+unsigned net_ctrl_index(const struct net *net, uint64_t features)
+{
+	return features & NET_BIT(VIRTIO_NET_F_MQ) ? 2 * net->npairs : 2;
+}
+
+/* Of a device that is served elsewhere. */
+static void serve_control_here(struct net *net, uint64_t features)
+{
+	net->dev.local_queues = 0;
+	if (features & NET_BIT(VIRTIO_NET_F_CTRL_VQ))
+		net->dev.local_queues = UINT64_C(1) << net_ctrl_index(net, features);
+}
+
 static int negotiated(struct virtio_device *dev, uint64_t accepted)
 {
 	struct net *net = net_of(dev);
@@ -147,6 +160,7 @@ static int negotiated(struct virtio_device *dev, uint64_t accepted)
 			return rc;
 	}
 	forget(net, accepted);
+	serve_control_here(net, accepted);
 	/* Without VIRTIO_NET_F_MQ the control queue is where the second pair's first queue would be. */
 	if (net->npairs > 1)
 		dev->queue[2].loop = net_has(net, VIRTIO_NET_F_MQ) ? net->pair[1].loop : dev->loop;
@@ -240,8 +254,7 @@ void net_again(struct net *net, unsigned queue)
 
 static bool is_ctrl(const struct net *net, unsigned queue)
 {
-	return net_has(net, VIRTIO_NET_F_CTRL_VQ) &&
-	       queue == (net_has(net, VIRTIO_NET_F_MQ) ? 2 * net->npairs : 2);
+	return net_has(net, VIRTIO_NET_F_CTRL_VQ) && queue == net_ctrl_index(net, net->features);
 }
 
 /* NULL: a queue that has no meaning with these features.  It does nothing. */
@@ -341,6 +354,8 @@ static void destroy(struct virtio_device *dev)
 
 	for (unsigned i = 0; i < net->npairs; i++)
 		net->pair[i].port->ops->destroy(net->pair[i].port);
+	if (dev->remote)
+		dev->remote->ops->destroy(dev->remote);
 	free_all(net);
 }
 
@@ -387,6 +402,14 @@ static void set_address(struct net *net, const uint8_t mac[ETH_ALEN])
 	net->mac[0] = 2; /* locally administered, one station's */
 }
 
+void net_pair_port(struct net_pair *p, struct net_port *port)
+{
+	p->port = port;
+	port->readable = on_readable;
+	port->gone = on_gone;
+	port->opaque = p;
+}
+
 static int pair_init(struct net *net, unsigned i, const struct net_config *c, uint16_t queue_size)
 {
 	struct net_pair *p = &net->pair[i];
@@ -395,10 +418,7 @@ static int pair_init(struct net *net, unsigned i, const struct net_config *c, ui
 	p->net = net;
 	p->index = i;
 	p->loop = c->loops[i];
-	p->port = c->ports[i];
-	p->port->readable = on_readable;
-	p->port->gone = on_gone;
-	p->port->opaque = p;
+	net_pair_port(p, c->ports[i]);
 	rc = net_rx_init(p, queue_size);
 	return rc ? rc : net_tx_init(p);
 }
@@ -443,6 +463,9 @@ struct virtio_device *net_new(const struct net_config *c, struct err *e)
 		net->dev.queue[i].loop = c->loops[i / 2];
 	}
 	net->dev.nqueues = 2 * c->npairs;
+	net->dev.remote = c->remote;
+	serve_control_here(net, features(&net->dev));
+	net->dev.answered_queues = UINT64_C(0xaaaaaaaaaaaaaaaa) | net->dev.local_queues;
 	if (features(&net->dev) & NET_BIT(VIRTIO_NET_F_CTRL_VQ)) {
 		net->dev.queue[net->dev.nqueues].max_size = CTRL_QUEUE_SIZE;
 		net->dev.queue[net->dev.nqueues++].loop = c->loop;

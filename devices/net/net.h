@@ -20,16 +20,28 @@ struct net_config {
 	struct evloop *loop;
 	struct evloop *const *loops;   /* [npairs]: pair i is walked on loops[i]; may be one loop many times */
 	struct net_port *const *ports; /* [npairs]; on success they are the device's */
-	uint8_t mac[6];                /* all zero: a random one, locally administered */
-	uint16_t mtu;                  /* 0: the device says nothing about it */
-	uint16_t queue_size;           /* entries, a power of two up to VIRTIO_MAX_QUEUE_SIZE; 0: the default */
-	struct net_rate rx, tx;        /* for all pairs together; rx is towards the guest */
-	uint64_t hidden;               /* bits the user turned off; what depends on them goes too */
+	/* Who serves the data queues: NULL this process, on loops[].  Else the ports are asked for features and
+	 * told of pairs on and off, on `loop`, and the control queue alone is served here.  On success it is
+	 * the device's. */
+	struct datapath *remote;
+	uint8_t mac[6];         /* all zero: a random one, locally administered */
+	uint16_t mtu;           /* 0: the device says nothing about it */
+	uint16_t queue_size;    /* entries, a power of two up to VIRTIO_MAX_QUEUE_SIZE; 0: the default */
+	struct net_rate rx, tx; /* for all pairs together; rx is towards the guest */
+	uint64_t hidden;        /* bits the user turned off; what depends on them goes too */
 };
 
-/* A device ready for a transport, served in this process.  NULL with a sentence in e; the ports are then
- * still the caller's. */
+/* A device ready for a transport.  NULL with a sentence in e; ports and datapath are then still the caller's.
+ */
 struct virtio_device *net_new(const struct net_config *c, struct err *e);
+
+/* Live change (devices/virtio/virtio_move.h): the data queues are served by remote (NULL: this process) from
+ * now on, over these ports (NULL: those there are).  0: what the device had before is destroyed, what it has
+ * now is its own, and the driver is asked to tell its neighbours where it is.  -errno with a sentence in e:
+ * nothing has changed hands. */
+struct virtio_moved;
+int net_move(struct virtio_device *dev, struct net_port *const *ports, struct datapath *remote,
+	     unsigned drain_ms, struct virtio_moved *moved, struct err *e);
 
 /* Any thread.  Down: the driver is told and frames are dropped both ways.  A port that is gone stays down. */
 void net_set_link(struct virtio_device *dev, bool up);

@@ -113,6 +113,12 @@ static inline bool net_has(const struct net *net, unsigned bit)
 	return net->features & NET_BIT(bit);
 }
 
+/* Where a pair's port is spoken to. */
+static inline struct evloop *net_pair_loop(const struct net_pair *p)
+{
+	return p->net->dev.remote ? p->net->dev.loop : p->loop;
+}
+
 static inline bool net_link_up(const struct net *net)
 {
 	return !net->link_off && !net->gone;
@@ -127,6 +133,10 @@ static inline void net_count(_Atomic uint64_t *counter, uint64_t n)
 
 /* Do these features stand without any that are missing (5.1.3.1)? */
 bool net_features_stand(uint64_t features);
+/* The control queue's index with these features; they have VIRTIO_NET_F_CTRL_VQ. */
+unsigned net_ctrl_index(const struct net *net, uint64_t features);
+/* Becomes the pair's: its calls come here. */
+void net_pair_port(struct net_pair *p, struct net_port *port);
 void net_set_mac(struct net *net, const uint8_t mac[ETH_ALEN]);
 /* The port has ended: link down, nothing more of it.  The pair's thread. */
 void net_gone(struct net_pair *p, int err);

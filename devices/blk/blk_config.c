@@ -1,0 +1,120 @@
+#include "devices/blk/blk_config.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "devices/blk/disk.h"
+
+static uint32_t seg_max(const struct virtio_device *dev)
+{
+	unsigned room = dev->queue[0].max_size - 2u;
+
+	/* Without indirect descriptors a request must fit into the ring. */
+	return room < BLK_SEG_MAX ? room : BLK_SEG_MAX;
+}
+
+void blk_config_of_disk(const struct blk *b, const struct disk *d, struct virtio_blk_config *c)
+{
+	const unsigned per_block = d->block_size / 512;
+	const unsigned exp = (unsigned)__builtin_ctz(d->physical_block_size / d->block_size);
+
+	*c = (struct virtio_blk_config){
+		.capacity = htole64(d->size / 512),
+		.seg_max = htole32(seg_max(&b->dev)),
+		.blk_size = htole32(d->block_size),
+		.physical_block_exp = (uint8_t)exp,
+		.min_io_size = htole16((uint16_t)(1u << exp)),
+		.opt_io_size = htole32(d->optimal_io_size / d->block_size),
+		.wce = b->writeback,
+		.num_queues = htole16((uint16_t)b->dev.nqueues),
+	};
+	if (!d->read_only && d->discard_granularity) {
+		c->max_discard_sectors = htole32(BLK_DISCARD_SECTORS);
+		c->max_discard_seg = htole32(BLK_RANGE_SEGS);
+		c->discard_sector_alignment = htole32(
+			d->discard_granularity > d->block_size ? d->discard_granularity / 512 : per_block);
+	}
+	if (!d->read_only && d->write_zeroes) {
+		c->max_write_zeroes_sectors = htole32(BLK_ZERO_SECTORS);
+		c->max_write_zeroes_seg = htole32(BLK_RANGE_SEGS);
+		c->write_zeroes_may_unmap = d->discard_granularity != 0;
+	}
+}
+
+struct question {
+	struct datapath *remote;
+	struct virtio_blk_config *c;
+	size_t off, len;
+	const void *src;
+	int rc;
+};
+
+static void ask(void *arg)
+{
+	struct question *q = arg;
+	struct datapath_offer offer = {0};
+	size_t len = BLK_CONFIG_LEN;
+
+	q->rc = q->remote->ops->offer(q->remote, &offer);
+	if (q->rc)
+		return;
+	if (offer.config_len < len)
+		len = offer.config_len;
+	q->rc = q->remote->ops->config_read && len ? q->remote->ops->config_read(q->remote, 0, q->c, len)
+						   : -EOPNOTSUPP;
+}
+
+int blk_config_of_remote(const struct blk *b, struct datapath *remote, struct virtio_blk_config *c)
+{
+	struct virtio_blk_config got = {0};
+	struct question q = {.remote = remote, .c = &got};
+
+	evloop_call(b->dev.loop, ask, &q);
+	if (q.rc)
+		return q.rc;
+	*c = got;
+	/* It may have more queues than this device. */
+	if (le16toh(c->num_queues) > b->dev.nqueues)
+		c->num_queues = htole16((uint16_t)b->dev.nqueues);
+	return 0;
+}
+
+void blk_config_read(struct virtio_device *dev, size_t off, void *buf, size_t len)
+{
+	struct blk *b = blk_of(dev);
+	struct virtio_blk_config c;
+
+	if (b->disk) {
+		blk_config_of_disk(b, b->disk, &c);
+	} else {
+		blk_config_of_remote(b, dev->remote, &b->told); /* failing, what it said before stands */
+		c = b->told;
+	}
+	memcpy(buf, (const char *)&c + off, len);
+}
+
+static void tell(void *arg)
+{
+	struct question *q = arg;
+
+	if (q->remote->ops->config_write)
+		q->remote->ops->config_write(q->remote, q->off, q->src, q->len);
+}
+
+void blk_config_write(struct virtio_device *dev, size_t off, const void *buf, size_t len)
+{
+	const size_t wce = offsetof(struct virtio_blk_config, wce);
+	struct question q = {.remote = dev->remote, .off = wce, .len = 1};
+
+	if (off > wce || wce - off >= len || !virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
+		return;
+	q.src = (const uint8_t *)buf + (wce - off);
+	if (dev->remote) {
+		evloop_call(dev->loop, tell, &q);
+		return;
+	}
+	/* Without FLUSH nobody could make a volatile write stable. */
+	blk_of(dev)->writeback = *(const uint8_t *)q.src != 0 && virtio_has(dev, VIRTIO_BLK_F_FLUSH);
+}

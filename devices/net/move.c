@@ -1,0 +1,123 @@
+/* Live change of who serves the data queues. */
+#include <errno.h>
+#include <string.h>
+
+#include "devices/net/net_device.h"
+#include "devices/virtio/feature_names.h"
+#include "devices/virtio/virtio_move.h"
+
+struct net_swap {
+	struct net *net;
+	struct net_port *const *ports; /* the new ones, or NULL: they stay */
+	struct net_port *old[NET_MAX_PAIRS];
+	bool was_gone[NET_MAX_PAIRS];
+	bool gone;
+};
+
+/* A port as the driver wants it now. */
+static int prepare(const struct net *net, unsigned i, struct net_port *port)
+{
+	const uint64_t offloads = net->features & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS);
+	int rc = port->ops->set_features(port, offloads, NET_HDR_LEN);
+
+	if (!rc && i && port->ops->set_active)
+		rc = port->ops->set_active(port, net->pair[i].active);
+	return rc;
+}
+
+static int to_new(struct net_swap *s)
+{
+	struct net *net = s->net;
+	int rc = 0;
+
+	for (unsigned i = 0; i < net->npairs && !rc; i++)
+		rc = prepare(net, i, s->ports[i]);
+	if (rc)
+		return rc;
+	s->gone = net->gone;
+	for (unsigned i = 0; i < net->npairs; i++) {
+		s->old[i] = net->pair[i].port;
+		s->was_gone[i] = net->pair[i].gone;
+		net->pair[i].gone = false;
+		net_pair_port(&net->pair[i], s->ports[i]);
+	}
+	net->gone = false;
+	return 0;
+}
+
+static int swap(void *opaque, bool forth)
+{
+	struct net_swap *s = opaque;
+	struct net *net = s->net;
+
+	if (!s->ports)
+		return 0;
+	if (forth)
+		return to_new(s);
+	for (unsigned i = 0; i < net->npairs; i++) {
+		net_pair_port(&net->pair[i], s->old[i]);
+		net->pair[i].gone = s->was_gone[i];
+	}
+	net->gone = s->gone;
+	return 0;
+}
+
+/* What the driver uses must go through the new ports too. */
+static int ports_fit(const struct net *net, struct net_port *const *ports, struct err *e)
+{
+	for (unsigned i = 0; ports && i < net->npairs; i++) {
+		const uint64_t offloads = net->features & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS);
+		const uint64_t missing = offloads & ~ports[i]->ops->features(ports[i]);
+		char names[256];
+
+		if (missing)
+			return err_set(e, -EOPNOTSUPP,
+				       "%s: its driver uses %s, which %s does not pass\n"
+				       "Start with csum=off, tso=off or uso=off to be able to change to it.",
+				       net->dev.name,
+				       feature_names(net->dev.ops->id, missing, names, sizeof(names)),
+				       ports[i]->ops->name);
+	}
+	return 0;
+}
+
+static bool limited(const struct net *net)
+{
+	return net->rx_limit.on || net->tx_limit.on;
+}
+
+int net_move(struct virtio_device *dev, struct net_port *const *ports, struct datapath *remote,
+	     unsigned drain_ms, struct virtio_moved *moved, struct err *e)
+{
+	struct net *net = net_of(dev);
+	struct net_swap s = {.net = net, .ports = ports};
+	struct datapath *const old = dev->remote;
+	const bool was_down = net->gone;
+	const struct virtio_move move = {
+		.remote = remote,
+		.local_queues = dev->local_queues,
+		.swap = swap,
+		.opaque = &s,
+		.drain_ms = drain_ms,
+	};
+	int rc;
+
+	if (remote && limited(net))
+		return err_set(e, -EOPNOTSUPP,
+			       "%s: rate= holds only while this process serves the queues, not %s", dev->name,
+			       remote->ops->name);
+	rc = ports_fit(net, ports, e);
+	if (rc)
+		return rc;
+	rc = virtio_move(dev, &move, moved, e);
+	if (rc)
+		return rc;
+	if (old && old != remote)
+		old->ops->destroy(old);
+	for (unsigned i = 0; ports && i < net->npairs; i++)
+		s.old[i]->ops->destroy(s.old[i]);
+	if (was_down && !net->gone)
+		virtio_config_changed(dev);
+	net_announce(dev);
+	return 0;
+}
