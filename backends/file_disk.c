@@ -3,7 +3,6 @@
  * format is recognised only to say that it is none of ours. */
 #include "backends/file_disk.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -16,20 +15,16 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "backends/file_lock.h"
 #include "backends/file_sync.h"
 #include "backends/file_uring.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
 #define PAGE 4096u
-
-static int lock_image(int fd, const char *path, bool writer, struct err *e);
-static void unlock_image(int fd);
 
 /* --- opening --- */
 
@@ -352,7 +347,7 @@ struct disk *file_disk_open(const struct file_disk_config *c, struct err *e)
 	if (!rc)
 		rc = choose_engine(f, c->aio, e);
 	if (!rc)
-		rc = lock_image(f->fd, f->path, !c->read_only, e);
+		rc = file_lock(f->fd, f->path, !c->read_only, e);
 	if (!rc)
 		return &f->disk;
 	file_disk_destroy(&f->disk);
@@ -364,7 +359,7 @@ void file_disk_destroy(struct disk *d)
 	struct file_disk *f = file_disk_of(d);
 
 	if (f->fd >= 0) {
-		unlock_image(f->fd); /* a ring on its way out may hold the file open */
+		file_unlock(f->fd); /* a ring on its way out may hold the file open */
 		close(f->fd);
 	}
 	free(f->path);
@@ -389,385 +384,7 @@ int file_disk_lock(struct disk *d, bool on)
 	struct file_disk *f = file_disk_of(d);
 
 	if (on)
-		return lock_image(f->fd, f->path, !d->read_only, NULL);
-	unlock_image(f->fd);
+		return file_lock(f->fd, f->path, !d->read_only, NULL);
+	file_unlock(f->fd);
 	return 0;
-}
-
-/* --- requests --- */
-
-bool file_disk_aligned(const struct file_disk *f, const struct disk_req *r)
-{
-	uintptr_t mem = 0;
-	size_t len = 0;
-
-	if (!f->direct)
-		return true;
-	for (int i = 0; i < r->iovcnt; i++) {
-		mem |= (uintptr_t)r->iov[i].iov_base;
-		len |= r->iov[i].iov_len;
-	}
-	return !(mem & (f->mem_align - 1)) && !(len & (f->len_align - 1));
-}
-
-int file_req_advance(struct disk_req *r, ssize_t n)
-{
-	size_t skip = (size_t)n;
-
-	if (n < 0)
-		return (int)n;
-	if (!n)
-		return -EIO;
-	r->progress += skip;
-	if (r->progress >= r->len)
-		return 0;
-	while (skip >= r->iov->iov_len) {
-		skip -= r->iov->iov_len;
-		r->iov++;
-		r->iovcnt--;
-	}
-	r->iov->iov_base = (char *)r->iov->iov_base + skip;
-	r->iov->iov_len -= skip;
-	return 1;
-}
-
-static ssize_t transfer(const struct file_disk *f, const struct disk_req *r, const struct iovec *iov, int n,
-			int flags)
-{
-	off_t at = (off_t)(r->offset + r->progress);
-	ssize_t rc;
-
-	do {
-		rc = r->op == DISK_READ ? preadv2(f->fd, iov, n, at, flags)
-					: pwritev2(f->fd, iov, n, at, flags | (r->durable ? RWF_DSYNC : 0));
-	} while (rc < 0 && errno == EINTR);
-	return rc < 0 ? -errno : rc;
-}
-
-int file_disk_try(struct file_disk *f, struct disk_req *r, unsigned *syscalls)
-{
-	ssize_t n;
-
-	if (r->op == DISK_FLUSH && f->memory)
-		return 1; /* nothing is kept longer than it is there */
-	if (r->op != DISK_READ && (r->op != DISK_WRITE || !f->memory))
-		return 0;
-	/* Direct I/O without waiting is never done; a tmpfs knows no NOWAIT but does not wait either. */
-	if (f->direct || (!f->memory && f->no_nowait))
-		return 0;
-	for (;;) {
-		(*syscalls)++;
-		n = transfer(f, r, r->iov, r->iovcnt, f->memory ? 0 : RWF_NOWAIT);
-		if (n == -EOPNOTSUPP && !f->memory)
-			f->no_nowait = true;
-		if (!f->memory && (n == -EAGAIN || n == -EOPNOTSUPP))
-			return 0;
-		n = file_req_advance(r, n);
-		if (n <= 0)
-			return n ? (int)n : 1;
-	}
-}
-
-/* Between r's buffers and one that is aligned. */
-static void copy(const struct disk_req *r, char *buf, size_t len, bool to_buf)
-{
-	const struct iovec *v = r->iov;
-
-	for (size_t n; len; len -= n, buf += n, v++) {
-		n = v->iov_len < len ? v->iov_len : len;
-		if (to_buf)
-			memcpy(buf, v->iov_base, n);
-		else
-			memcpy(v->iov_base, buf, n);
-	}
-}
-
-static ssize_t transfer_bounced(const struct file_disk *f, struct disk_req *r, void *bounce)
-{
-	uint64_t left = r->len - r->progress;
-	struct iovec v = {.iov_base = bounce, .iov_len = left < FILE_BOUNCE ? left : FILE_BOUNCE};
-	ssize_t n;
-
-	if (r->op == DISK_WRITE)
-		copy(r, bounce, v.iov_len, true);
-	n = transfer(f, r, &v, 1, 0);
-	if (r->op == DISK_READ && n > 0)
-		copy(r, bounce, (size_t)n, false);
-	return n;
-}
-
-static int do_transfer(const struct file_disk *f, struct disk_req *r, void *bounce)
-{
-	bool aligned = file_disk_aligned(f, r);
-	int rc;
-
-	do {
-		ssize_t n = aligned ? transfer(f, r, r->iov, r->iovcnt, 0) : transfer_bounced(f, r, bounce);
-
-		rc = file_req_advance(r, n);
-	} while (rc > 0);
-	return rc;
-}
-
-static int write_zeroes(const struct file_disk *f, const struct disk_req *r)
-{
-	static char zeroes[64 << 10] __attribute__((aligned(PAGE)));
-
-	for (uint64_t done = 0; done < r->len;) {
-		size_t want = r->len - done < sizeof(zeroes) ? (size_t)(r->len - done) : sizeof(zeroes);
-		ssize_t n = pwrite(f->fd, zeroes, want, (off_t)(r->offset + done));
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (!n)
-			return -EIO;
-		done += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
-static int allocate(const struct file_disk *f, int mode, const struct disk_req *r)
-{
-	int rc;
-
-	do {
-		rc = fallocate(f->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)r->offset, (off_t)r->len);
-	} while (rc && errno == EINTR);
-	return rc ? -errno : 0;
-}
-
-static int discard(const struct file_disk *f, const struct disk_req *r)
-{
-	uint64_t range[2] = {r->offset, r->len};
-	int rc;
-
-	if (!f->block_device)
-		rc = allocate(f, FALLOC_FL_PUNCH_HOLE, r);
-	else
-		rc = ioctl(f->fd, BLKDISCARD, range) ? -errno : 0;
-	return rc == -EOPNOTSUPP ? 0 : rc; /* it was a hint */
-}
-
-int file_disk_do(struct file_disk *f, struct disk_req *r, void *bounce)
-{
-	int rc = -EOPNOTSUPP;
-
-	switch (r->op) {
-	case DISK_READ:
-	case DISK_WRITE:
-		return do_transfer(f, r, bounce);
-	case DISK_FLUSH:
-		return fdatasync(f->fd) ? -errno : 0;
-	case DISK_DISCARD:
-		return discard(f, r);
-	case DISK_ZERO_UNMAP:
-		rc = allocate(f, FALLOC_FL_PUNCH_HOLE, r);
-		break;
-	case DISK_ZERO:
-		break;
-	}
-	if (rc == -EOPNOTSUPP)
-		rc = allocate(f, FALLOC_FL_ZERO_RANGE, r);
-	/* Not every file system can, and a device may change its mind (EREMOTEIO, EIO). */
-	return rc && rc != -ENOSPC ? write_zeroes(f, r) : rc;
-}
-
-/* --- locking ---
- *
- * QEMU gives each use of an image (a permission) a number n and marks bytes of the file with shared locks:
- * byte 100 + n by who uses it so, byte 200 + n by who cannot bear others that do.  Nobody takes an
- * exclusive lock; who wants in sets its own marks and then asks whether an exclusive lock would be granted
- * on the opposite byte.  The locks belong to the open file description, so they end with it however we
- * end. */
-
-#define USES_BASE  100
-#define BARS_BASE  200
-#define USE_READ   0 /* reads, and wants what it reads to be consistent */
-#define USE_WRITE  1
-#define LOCK_TRIES 50 /* of 10 ms */
-#define BYTES_SPAN (BARS_BASE - USES_BASE + 64)
-
-struct marks {
-	unsigned uses, bars; /* bit per permission */
-};
-
-/* A reader bears other readers; nobody bears a writer beside. */
-static struct marks marks_of(bool writer)
-{
-	return (struct marks){
-		.uses = 1u << USE_READ | (writer ? 1u << USE_WRITE : 0),
-		.bars = 1u << USE_WRITE,
-	};
-}
-
-static int set(int fd, short type, off_t start, off_t len)
-{
-	struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
-
-	return fcntl(fd, F_OFD_SETLK, &l) ? -errno : 0;
-}
-
-/* 1: somebody else has a lock there. */
-static int taken(int fd, off_t at, pid_t *pid)
-{
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
-
-	if (fcntl(fd, F_OFD_GETLK, &l))
-		return -errno;
-	if (l.l_type == F_UNLCK)
-		return 0;
-	*pid = l.l_pid; /* -1: an open file description's */
-	return 1;
-}
-
-static int set_marks(int fd, struct marks m)
-{
-	int rc = 0;
-
-	for (unsigned n = 0; n < 2 && !rc; n++) {
-		if (m.uses & 1u << n)
-			rc = set(fd, F_RDLCK, USES_BASE + (off_t)n, 1);
-		if (!rc && m.bars & 1u << n)
-			rc = set(fd, F_RDLCK, BARS_BASE + (off_t)n, 1);
-	}
-	return rc;
-}
-
-static int check_marks(int fd, struct marks m, pid_t *pid)
-{
-	int rc = 0;
-
-	for (unsigned n = 0; n < 2 && !rc; n++) {
-		if (m.uses & 1u << n)
-			rc = taken(fd, BARS_BASE + (off_t)n, pid);
-		if (!rc && m.bars & 1u << n)
-			rc = taken(fd, USES_BASE + (off_t)n, pid);
-	}
-	return rc;
-}
-
-/* --- who it is: open file descriptions have no owner, but whoever holds one shows its locks --- */
-
-static bool fdinfo_locks(const char *path, const char *id)
-{
-	char line[256];
-	bool found = false;
-	FILE *f = fopen(path, "re");
-
-	if (!f)
-		return false;
-	while (!found && fgets(line, sizeof(line), f))
-		found = !strncmp(line, "lock:", 5) && strstr(line, id);
-	fclose(f);
-	return found;
-}
-
-static bool process_locks(const char *pid, const char *id, int but_fd)
-{
-	char dir[64], file[sizeof(dir) + 256];
-	bool found = false, self = (pid_t)strtol(pid, NULL, 10) == getpid();
-	struct dirent *entry;
-	DIR *d;
-
-	snprintf(dir, sizeof(dir), "/proc/%.20s/fdinfo", pid);
-	d = opendir(dir);
-	while (d && !found && (entry = readdir(d))) {
-		if (entry->d_name[0] == '.' || (self && (int)strtol(entry->d_name, NULL, 10) == but_fd))
-			continue;
-		snprintf(file, sizeof(file), "%s/%s", dir, entry->d_name);
-		found = fdinfo_locks(file, id);
-	}
-	if (d)
-		closedir(d);
-	return found;
-}
-
-static pid_t find_holder(int fd)
-{
-	struct dirent *entry;
-	struct stat st;
-	pid_t pid = -1;
-	char id[64];
-	DIR *d;
-
-	if (fstat(fd, &st))
-		return -1;
-	/* As /proc writes it: "1: OFDLCK ADVISORY READ -1 fd:00:1234 100 100". */
-	snprintf(id, sizeof(id), " %02x:%02x:%llu ", major(st.st_dev), minor(st.st_dev),
-		 (unsigned long long)st.st_ino);
-	d = opendir("/proc");
-	while (d && pid < 0 && (entry = readdir(d)))
-		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && process_locks(entry->d_name, id, fd))
-			pid = (pid_t)strtol(entry->d_name, NULL, 10);
-	if (d)
-		closedir(d);
-	return pid;
-}
-
-static void name_of(pid_t pid, char *name, size_t size)
-{
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	f = fopen(path, "re");
-	if (!f || !fgets(name, (int)size, f))
-		snprintf(name, size, "?");
-	name[strcspn(name, "\n")] = 0;
-	if (f)
-		fclose(f);
-}
-
-static int in_use(const char *path, bool writer, pid_t pid, struct err *e)
-{
-	const char *hint = writer ? "Stop it, give each its own copy, or share the image with ro on both sides"
-				  : "Stop it, or give each its own copy: a file system that changes under a "
-				    "reader makes no sense to it";
-	char name[64];
-
-	if (pid == getpid())
-		return err_set(e, -EAGAIN,
-			       "%s is given twice\nGive each disk its own copy, or share the image "
-			       "with ro on both",
-			       path);
-	if (pid <= 0)
-		return err_set(e, -EAGAIN, "%s is in use by another process\n%s", path, hint);
-	name_of(pid, name, sizeof(name));
-	return err_set(e, -EAGAIN, "%s is in use by process %d (%s)\n%s", path, (int)pid, name, hint);
-}
-
-static int try_lock(int fd, struct marks m, pid_t *pid)
-{
-	int rc = set_marks(fd, m);
-
-	if (!rc)
-		rc = check_marks(fd, m, pid);
-	if (rc)
-		unlock_image(fd);
-	return rc;
-}
-
-/* 0 also where the file system has no such locks.  -EAGAIN: somebody else has it, who is in e. */
-static int lock_image(int fd, const char *path, bool writer, struct err *e)
-{
-	struct marks m = marks_of(writer);
-	pid_t pid = -1;
-	int rc;
-
-	/* A process that was killed is gone before its io_uring is, which holds the file open meanwhile. */
-	for (unsigned i = 0; (rc = try_lock(fd, m, &pid)) == 1; i++) {
-		if (pid <= 0)
-			pid = find_holder(fd);
-		if (pid > 0 || i == LOCK_TRIES)
-			return in_use(path, writer, pid, e);
-		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-	}
-	if (rc)
-		log_info("%s: no image lock: %s", path, strerror(-rc));
-	return 0;
-}
-
-static void unlock_image(int fd)
-{
-	set(fd, F_UNLCK, USES_BASE, BYTES_SPAN);
 }

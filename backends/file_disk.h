@@ -34,6 +34,7 @@ struct file_disk {
 	uint32_t mem_align, len_align; /* what O_DIRECT wants of each buffer; 1 without */
 	_Atomic bool no_nowait;        /* RWF_NOWAIT is not to be had here */
 	_Atomic bool holes;            /* or there may be some soon */
+	_Atomic bool said_no_ring;     /* file_uring has told that it could not make one */
 };
 
 static inline struct file_disk *file_disk_of(struct disk *d)
@@ -45,6 +46,8 @@ static inline struct file_disk *file_disk_of(struct disk *d)
 int file_disk_lock(struct disk *d, bool on);
 int file_disk_refresh(struct disk *d);
 void file_disk_destroy(struct disk *d);
+
+/* --- file_request.c --- */
 
 /* May these buffers go to the kernel as they are? */
 bool file_disk_aligned(const struct file_disk *f, const struct disk_req *r);

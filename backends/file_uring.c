@@ -9,7 +9,9 @@
  * io_uring does not serve without a thread (Linux 6.4 and later) reads and writes are plain calls: a copy is
  * cheaper than two wake-ups.  Several reads in a row are one call there: process_vm_readv() copies them out of
  * a mapping of the file, and where the file has become shorter it says so instead of raising SIGBUS.  That
- * would fill a hole with zeroes that take memory, so it is for files without holes. */
+ * would fill a hole with zeroes that take memory, so it is for files without holes.
+ *
+ * A lane for which no ring can be had, although others could be, gives everything to its file_sync lane. */
 #include "backends/file_uring.h"
 
 #include <assert.h>
@@ -30,6 +32,7 @@
 #include "backends/file_disk.h"
 #include "backends/file_sync.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "vmm/evloop.h"
 
 /* What one process_vm_readv() is given at most. */
@@ -40,6 +43,7 @@ struct disk_lane {
 	struct file_disk *f;
 	struct evloop *loop;
 	struct disk_client client;
+	bool has_ring;
 	struct io_uring ring;
 	struct ev_watch watch;  /* the ring */
 	struct disk_lane *slow; /* file_sync's */
@@ -266,9 +270,9 @@ static void run(struct disk_lane *l)
 	if (l->running)
 		return;
 	l->running = true;
-	n = reap(l);
+	n = l->has_ring ? reap(l) : 0;
 	n += run_plain(l);
-	n += run_ring(l);
+	n += l->has_ring ? run_ring(l) : 0;
 	l->running = false;
 	if (l->slow_queued) {
 		l->slow_queued = false;
@@ -286,10 +290,12 @@ static void on_ring(struct ev_watch *w, uint32_t events)
 
 static bool is_slow(const struct disk_lane *l, const struct disk_req *r)
 {
+	if (r->op == DISK_DISCARD || r->op == DISK_ZERO_UNMAP)
+		l->f->holes = true; /* for the other lanes as well */
+	if (!l->has_ring)
+		return true;
 	if (r->op == DISK_READ || r->op == DISK_WRITE)
 		return !file_disk_aligned(l->f, r);
-	if (r->op == DISK_DISCARD || r->op == DISK_ZERO_UNMAP)
-		l->f->holes = true;
 	return r->op != DISK_FLUSH;
 }
 
@@ -328,22 +334,44 @@ static void uring_drain(struct disk_lane *l)
 	} while (l->in_ring || l->first || l->slow_queued);
 }
 
-static void uring_lane_free(struct disk_lane *l)
-{
-	file_sync_ops.lane_free(l->slow);
-	evloop_del(l->loop, &l->watch);
-	io_uring_queue_exit(&l->ring);
-	unmap_file(l);
-	free(l->reaped);
-	free(l);
-}
-
 /* Newer kernels spare us interruptions; older ones refuse what they do not know. */
-static int make_ring(struct io_uring *ring, unsigned entries)
+static int init_ring(struct io_uring *ring, unsigned entries)
 {
 	int rc = io_uring_queue_init(entries, ring, IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN);
 
 	return rc == -EINVAL ? io_uring_queue_init(entries, ring, 0) : rc;
+}
+
+static int make_ring(struct disk_lane *l, unsigned entries)
+{
+	int rc = init_ring(&l->ring, entries);
+
+	if (rc)
+		return rc;
+	l->watch = (struct ev_watch){.fd = l->ring.ring_fd, .fn = on_ring};
+	rc = io_uring_register_files(&l->ring, &l->f->fd, 1);
+	rc = rc ? rc : evloop_add(l->loop, &l->watch, EPOLLIN);
+	if (rc)
+		io_uring_queue_exit(&l->ring);
+	l->has_ring = !rc;
+	return rc;
+}
+
+static void free_ring(struct disk_lane *l)
+{
+	if (!l->has_ring)
+		return;
+	evloop_del(l->loop, &l->watch);
+	io_uring_queue_exit(&l->ring);
+}
+
+static void uring_lane_free(struct disk_lane *l)
+{
+	file_sync_ops.lane_free(l->slow);
+	free_ring(l);
+	unmap_file(l);
+	free(l->reaped);
+	free(l);
 }
 
 /* Would the kernel do reads on a thread although nothing has to be waited for?  From 6.4 on it does where
@@ -364,29 +392,21 @@ static bool needs_thread(const struct file_disk *f)
 static int lane_init(struct disk_lane *l, unsigned nreqs)
 {
 	const struct disk_client slow = {.batch = on_slow_batch, .opaque = l, .syscalls = l->client.syscalls};
-	int rc = make_ring(&l->ring, nreqs);
+	int rc = make_ring(l, nreqs);
 
-	if (rc)
-		return rc;
-	rc = io_uring_register_files(&l->ring, &l->f->fd, 1);
-	if (rc)
-		goto exit;
-	l->plain = needs_thread(l->f);
+	/* Short of memory, or of ulimit -l on kernels before 5.12. */
+	if (rc && !atomic_exchange(&l->f->said_no_ring, true))
+		log_warn("--disk: %s: no ring for io_uring (%s); served as with aio=sync", l->f->path,
+			 strerror(-rc));
+	l->plain = l->has_ring && needs_thread(l->f);
 	if (l->plain)
 		map_file(l);
 	l->slow = file_sync_ops.lane(&l->f->disk, l->loop, nreqs, &slow);
-	if (!l->slow) {
-		rc = -errno;
-		goto exit;
-	}
-	l->watch = (struct ev_watch){.fd = l->ring.ring_fd, .fn = on_ring};
-	rc = evloop_add(l->loop, &l->watch, EPOLLIN);
-	if (!rc)
+	if (l->slow)
 		return 0;
-	file_sync_ops.lane_free(l->slow);
-exit:
+	rc = -errno;
 	unmap_file(l);
-	io_uring_queue_exit(&l->ring);
+	free_ring(l);
 	return rc;
 }
 

@@ -72,13 +72,10 @@ const struct option_alias option_aliases[] = {
 	{"cdrom", BOTH, NULL, "say -d FILE,ro: the guest has it as /dev/vda"},
 	{"net", ONE_DASH, NULL, ONE_NET},
 	{"netdev", BOTH, NULL, ONE_NET},
-	{"device", BOTH, NULL, ONE_DEVICE},
-	{"vsock", BOTH, NULL, NO_DEVICE},
-	{"scsi", BOTH, NULL, NO_DEVICE},
-	{"fs", BOTH, NULL, NO_DEVICE},
+	{"device", ONE_DASH, NULL, ONE_DEVICE},
 	{"pmem", BOTH, NULL, NO_DEVICE},
-	{"vdpa", BOTH, NULL, NO_DEVICE},
-	{"vhost-user", BOTH, NULL, NO_DEVICE},
+	{"vdpa", BOTH, NULL, "say --net vdpa,path=DEVICE or --disk vdpa,path=DEVICE"},
+	{"vhost-user", BOTH, NULL, "say --net, --disk, --fs or --device, each vhost-user,path=SOCKET"},
 	{"root", BOTH, NULL, NO_ROOT},
 	{"share", BOTH, NULL, NO_ROOT},
 	{"virtfs", BOTH, NULL, NO_ROOT},
@@ -97,7 +94,7 @@ const struct option_alias option_aliases[] = {
 const size_t noption_aliases = ARRAY_SIZE(option_aliases);
 
 #define NO_ADDRESS  "addresses are not set from here; leave it out"
-#define NO_BACKEND  "vhost-user and vdpa are " LATER
+#define SAY_SOCKET  "say vhost-user,path=SOCKET"
 #define SAY_QUEUES  "it counts virtqueues elsewhere; say queues=N, the number of pairs"
 #define SAY_RATE    "say rate=12M (bytes a second), rate=10000p (packets) or both joined by \"+\""
 #define SAY_OFFLOAD "say csum=, tso= and uso="
@@ -126,14 +123,13 @@ const struct key_def config_net_aliases[] = {
 	{.name = "num_queues", .hint = SAY_QUEUES},
 	{.name = "vectors", .hint = "one for each queue and one more; leave it out"},
 	{.name = "fds", .hint = "one fd is one pair of queues; with more say ifname=NAME,queues=N"},
-	{.name = "vhost_user", .hint = NO_BACKEND},
-	{.name = "vhost_mode", .hint = NO_BACKEND},
-	{.name = "vhostfd", .hint = "vhost is " LATER},
-	{.name = "socket", .hint = NO_BACKEND},
-	{.name = "path", .hint = NO_BACKEND},
-	{.name = "server", .hint = NO_BACKEND},
-	{.name = "reconnect", .hint = NO_BACKEND},
-	{.name = "wait", .hint = NO_BACKEND},
+	{.name = "vhost_user", .hint = SAY_SOCKET},
+	{.name = "vhost_socket", .hint = SAY_SOCKET},
+	{.name = "vhost_mode", .hint = "say server where this side is to listen"},
+	{.name = "vhostfd", .hint = "/dev/vhost-net is opened here; say vhost=on"},
+	{.name = "vhostforce", .stands_for = "vhost"},
+	{.name = "socket", .stands_for = "path"},
+	{.name = "vhostdev", .stands_for = "path"},
 	{.name = "br", .hint = "put the tap on the bridge beforehand and say tap,ifname=NAME"},
 	{.name = "ip", .hint = NO_ADDRESS},
 	{.name = "mask", .hint = NO_ADDRESS},
@@ -166,8 +162,8 @@ const struct key_def config_disk_aliases[] = {
 	{.name = "num_queues", .stands_for = "queues"},
 	{.name = "num-queues", .stands_for = "queues"},
 	{.name = "image_type", .stands_for = "format"},
-	{.name = "vhost_user", .hint = NO_BACKEND},
-	{.name = "socket", .hint = NO_BACKEND},
+	{.name = "vhost_user", .hint = SAY_SOCKET},
+	{.name = "socket", .hint = SAY_SOCKET},
 	{.name = "queue_affinity", .hint = "say pin=2-5: queue 0 is served on host CPU 2, and so on"},
 	{.name = "async-executor", .hint = "say aio=uring or aio=sync"},
 	{.name = "snapshot", .hint = LATER "; copy the file, or say ro"},

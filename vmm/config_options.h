@@ -66,10 +66,11 @@ void config_defaults(struct run_config *run);
 /* The topic of help that is no command. */
 #define HELP_DEVICES "devices"
 
-/* The options of virtio devices (config_devices.c), for the table. */
+/* The options of virtio devices (config_devices.c, _net.c, _disk.c, _console.c), for the table. */
 #define TRANSPORT_WORDS "pci mmio"
 extern const struct key_def config_net_keys[], config_disk_keys[], config_rng_keys[], config_balloon_keys[],
-	config_console_keys[], config_common_keys[];
+	config_console_keys[], config_common_keys[], config_disk_remote_keys[], config_vsock_keys[],
+	config_scsi_keys[], config_fs_keys[], config_device_keys[];
 
 /* Other programs' keys of them (config_aliases.c); they go on with config_common_keys. */
 extern const struct key_def config_net_aliases[], config_disk_aliases[];
@@ -79,9 +80,14 @@ int config_apply_disk(struct config *cfg, const char *value, struct err *e);
 int config_apply_rng(struct config *cfg, const char *value, struct err *e);
 int config_apply_balloon(struct config *cfg, const char *value, struct err *e);
 int config_apply_console(struct config *cfg, const char *value, struct err *e);
+int config_apply_vsock(struct config *cfg, const char *value, struct err *e);
+int config_apply_scsi(struct config *cfg, const char *value, struct err *e);
+int config_apply_fs(struct config *cfg, const char *value, struct err *e);
+int config_apply_device(struct config *cfg, const char *value, struct err *e);
 int config_apply_transport(struct config *cfg, const char *value, struct err *e);
 
 /* After the last option: gives --transport to the devices that were told none, and refuses what does
  * not go together then.  0 or -EINVAL with a sentence. */
 int config_finish_devices(struct config *cfg, struct err *e);
+int config_finish_ports(const struct run_config *run, struct err *e); /* a part of it */
 #endif

@@ -140,6 +140,8 @@ static void add_virtio_but_transport(struct text *t, const struct virtio_config 
 	add_key(t, "notify", v->notify_exit ? "exit" : "ioeventfd");
 	add_key(t, "irq", v->irq_ioctl ? "ioctl" : "irqfd");
 	add_key(t, "doorbell", v->doorbell_pio ? "pio" : "mmio");
+	if (v->all_bits)
+		add_key(t, "bits", "all");
 	add_switch(t, "packed", v->packed);
 	add_switch(t, "in_order", v->in_order);
 	add_switch(t, "event_idx", v->event_idx);
@@ -147,6 +149,20 @@ static void add_virtio_but_transport(struct text *t, const struct virtio_config 
 	if (v->queue_size)
 		add_number(t, ",queue-size=", v->queue_size);
 	add_pins(t, v->pin, v->npin);
+}
+
+static void add_remote(struct text *t, const struct remote_options *r, bool vhost_user)
+{
+	char ms[32];
+
+	add_key(t, "path", r->path);
+	if (!vhost_user)
+		return;
+	add_switch(t, "server", r->server);
+	snprintf(ms, sizeof(ms), "%ums", r->wait_ms);
+	add_key(t, "wait", ms);
+	snprintf(ms, sizeof(ms), "%ums", r->reconnect_ms);
+	add_key(t, "reconnect", ms);
 }
 
 static void add_virtio(struct text *t, const struct virtio_config *v)
@@ -173,9 +189,16 @@ static void add_rate(struct text *t, const struct net_options *net)
 
 static void add_net(struct text *t, const struct net_options *net)
 {
+	static const char *const kinds[] = {"user", "tap", "vhost-user", "vdpa"}; /* enum net_kind */
 	char mac[18];
 
-	add_option(t, "net", net->kind == NET_TAP ? "tap" : "user");
+	add_option(t, "net", kinds[net->kind]);
+	if (net->vhost)
+		add_switch(t, "vhost", true);
+	if (net->busy_poll_us)
+		add_number(t, ",poll-us=", net->busy_poll_us);
+	if (net->remote.path)
+		add_remote(t, &net->remote, net->kind == NET_VHOST_USER);
 	for (unsigned i = 0; i < net->nhostfwd; i++)
 		add_key(t, "hostfwd", net->hostfwd[i]);
 	if (net->ifname)
@@ -200,6 +223,13 @@ static void add_net(struct text *t, const struct net_options *net)
 
 static void add_disk(struct text *t, const struct disk_options *disk)
 {
+	if (disk->kind != DISK_FILE) {
+		add_option(t, "disk", disk->kind == DISK_VHOST_USER ? "vhost-user" : "vdpa");
+		add_remote(t, &disk->remote, disk->kind == DISK_VHOST_USER);
+		add_number(t, ",queues=", disk->queues);
+		add_virtio(t, &disk->virtio);
+		return;
+	}
 	/* With its key, a file may be called as it likes, "ro" or "vdpa". */
 	add(t, " --disk=path=");
 	add_escaped(t, disk->path, true);
@@ -216,6 +246,39 @@ static void add_disk(struct text *t, const struct disk_options *disk)
 	add_virtio(t, &disk->virtio);
 }
 
+static void add_generic(struct text *t, const struct generic_options *g)
+{
+	char number[16];
+
+	switch (g->kind) {
+	case GENERIC_VSOCK:
+		snprintf(number, sizeof(number), "%u", g->cid);
+		add_option(t, "vsock", number);
+		break;
+	case GENERIC_SCSI:
+		add_option(t, "scsi", "vhost");
+		add_key(t, "wwpn", g->wwpn);
+		break;
+	case GENERIC_FS:
+		add_option(t, "fs", "vhost-user");
+		add_key(t, "tag", g->tag);
+		break;
+	case GENERIC_VHOST_USER:
+		add_option(t, "device", "vhost-user");
+		add_number(t, ",type=", g->id);
+	}
+	if (g->remote.path)
+		add_remote(t, &g->remote, true);
+	if (g->queues)
+		add_number(t, ",queues=", g->queues);
+	for (unsigned i = 0; i < g->config_len; i++) {
+		snprintf(number, sizeof(number), "%02x", g->config[i]);
+		add(t, i ? "" : ",config=");
+		add(t, number);
+	}
+	add_virtio(t, &g->virtio);
+}
+
 static void add_simple(struct text *t, const char *name, const struct simple_options *device)
 {
 	if (!device->on)
@@ -225,6 +288,20 @@ static void add_simple(struct text *t, const char *name, const struct simple_opt
 	add_virtio_but_transport(t, &device->virtio);
 }
 
+static void add_console(struct text *t, const struct devices_config *dev)
+{
+	add_option(t, "console", dev->console.on ? "virtio" : "serial");
+	for (unsigned i = 0; i < dev->nport; i++) {
+		add_key(t, "port", dev->port[i].name);
+		if (!dev->port[i].path)
+			continue;
+		add_char(t, ':');
+		add_escaped(t, dev->port[i].path, true);
+	}
+	if (dev->console.on)
+		add_virtio(t, &dev->console.virtio);
+}
+
 static void add_devices(struct text *t, const struct devices_config *dev)
 {
 	add_option(t, "transport", transport_name(dev->transport));
@@ -232,11 +309,11 @@ static void add_devices(struct text *t, const struct devices_config *dev)
 		add_net(t, &dev->net[i]);
 	for (unsigned i = 0; i < dev->ndisk; i++)
 		add_disk(t, &dev->disk[i]);
+	for (unsigned i = 0; i < dev->ngeneric; i++)
+		add_generic(t, &dev->generic[i]);
 	add_simple(t, "rng", &dev->rng);
 	add_simple(t, "balloon", &dev->balloon);
-	add_option(t, "console", dev->console.on ? "virtio" : "serial");
-	if (dev->console.on)
-		add_virtio(t, &dev->console.virtio);
+	add_console(t, dev);
 }
 
 int config_print_run(const struct config *cfg, char *buf, unsigned long size)

@@ -65,6 +65,16 @@ const char *control_path(const struct control *c)
 	return c->path;
 }
 
+int control_port_path(const struct control *c, const char *port, char *buf, size_t size, struct err *e)
+{
+	int n = snprintf(buf, size, "%s%sport-%s", c->dir[0] ? c->dir : c->path, c->dir[0] ? "/" : ".", port);
+
+	if (n >= 0 && (size_t)n < size && (size_t)n < MAX_PATH_LEN)
+		return 0;
+	return err_set(e, -ENAMETOOLONG, "the path of its socket would be too long; give it: port=%s:PATH",
+		       port);
+}
+
 /* --- requests --- */
 
 static void hang_up(struct client *client)

@@ -31,6 +31,9 @@ struct control;
 int control_open(struct control **out, struct evloop *loop, const struct control_config *cfg, struct err *e);
 void control_close(struct control *c); /* the socket is gone; NULL is fine */
 const char *control_path(const struct control *c);
+/* Where the socket of the port of that name lies unless its path is given.  0, or -ENAMETOOLONG with a
+ * sentence in e. */
+int control_port_path(const struct control *c, const char *port, char *buf, size_t size, struct err *e);
 
 /* Is this fit to be a VM's name?  Letters, digits, . _ - and not first a dot. */
 bool control_name_ok(const char *name);

@@ -1,7 +1,6 @@
 #include "vmm/machine_devices.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "backends/file_disk.h"
+#include "backends/socket_port.h"
 #include "backends/tap.h"
 #include "backends/user_net.h"
 #include "devices/balloon/balloon.h"
@@ -21,10 +21,17 @@
 #include "devices/virtio_pci/virtio_pci.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "vmm/control.h"
 #include "vmm/loop_thread.h"
 
 #define MAX_DEVICES (CONFIG_MAX_NETS + CONFIG_MAX_DISKS + 3)
 #define BIT(n)      (UINT64_C(1) << (n))
+
+_Static_assert(STATS_UNSEEN == QUEUE_STAT_UNSEEN, "unseen by one is unseen by the other");
+_Static_assert(STATS_MAX_QUEUES >= VIRTIO_MAX_QUEUES, "every queue is reported");
+_Static_assert(STATS_MAX_BALLOON <= BALLOON_STATS, "what is reported was told");
+_Static_assert(SOCKET_PORT_CHUNK >= CONSOLE_CHUNK_MAX, "what a port puts out at a time fits its socket");
+_Static_assert(1 + CONFIG_MAX_PORTS <= CONSOLE_PORTS_MAX, "the console has as many ports as may be asked for");
 
 struct device {
 	char name[16];
@@ -36,11 +43,20 @@ struct device {
 	struct loop_thread thread[CONFIG_MAX_QUEUES + 1]; /* the last: control, of many pairs */
 };
 
+/* A named port of the console and its socket, which live on the same loop. */
+struct stream {
+	struct virtio_device *virtio;
+	unsigned port;
+	struct socket_port *socket;
+};
+
 struct devices {
 	struct guest_mem *mem;
 	unsigned n;
 	struct device device[MAX_DEVICES];
 	struct device *balloon, *console; /* NULL: none */
+	unsigned nstream;
+	struct stream stream[CONFIG_MAX_PORTS];
 };
 
 /* --- what every device has --- */
@@ -268,32 +284,99 @@ static int add_balloon(struct devices *all, const struct simple_options *o, stru
 	return d->virtio ? 0 : e->code;
 }
 
-static int add_console(struct devices *all, const struct simple_options *o, const struct devices_console *ends,
+static void stream_output(void *opaque, const void *data, size_t len)
+{
+	socket_port_output(((struct stream *)opaque)->socket, data, len);
+}
+
+static bool stream_ready(void *opaque)
+{
+	return socket_port_ready(((struct stream *)opaque)->socket);
+}
+
+static void stream_room(void *opaque)
+{
+	socket_port_room(((struct stream *)opaque)->socket);
+}
+
+static size_t stream_on_input(void *opaque, const void *data, size_t len)
+{
+	const struct stream *s = opaque;
+
+	return virtio_console_input(s->virtio, s->port, data, len);
+}
+
+static void stream_on_room(void *opaque)
+{
+	const struct stream *s = opaque;
+
+	virtio_console_room(s->virtio, s->port);
+}
+
+static int open_stream(struct devices *all, const struct port_options *o, const struct control *control,
 		       struct err *e)
 {
-	struct device *d = next_device(all, &o->virtio, "console", 0);
-	const struct console_port_config port = {
+	struct stream *s = &all->stream[all->nstream];
+	struct socket_port_config c = {
+		.path = o->path,
+		.input = stream_on_input,
+		.room = stream_on_room,
+		.opaque = s,
+	};
+	char path[256];
+	int rc = 0;
+
+	s->virtio = all->console->virtio;
+	s->port = all->nstream + 1;
+	if (!o->path) {
+		rc = control_port_path(control, o->name, path, sizeof(path), e);
+		c.path = path;
+	}
+	rc = rc ? rc : socket_port_open(&s->socket, all->console->thread[0].loop, &c, e);
+	if (rc)
+		return err_prefix(e, "--console: port=%s", o->name);
+	log_info("console port %s: %s", o->name, c.path);
+	all->nstream++;
+	return 0;
+}
+
+static int add_console(struct devices *all, const struct devices_config *cfg,
+		       const struct devices_console *ends, struct err *e)
+{
+	struct device *d = next_device(all, &cfg->console.virtio, "console", 0);
+	struct console_port_config port[1 + CONFIG_MAX_PORTS] = {{
 		.console = true,
 		.output = ends->output,
 		.ready = ends->ready,
 		.room = ends->room,
 		.opaque = ends->opaque,
-	};
+	}};
 	struct console_device_config c = {
 		.name = d->name,
 		.mem = all->mem,
-		.nports = 1,
-		.port = &port,
+		.nports = 1 + cfg->nport,
+		.port = port,
 		.multiport = true, /* what is typed while the guest starts is kept */
-		.hidden = hidden_ring_bits(&o->virtio),
+		.hidden = hidden_ring_bits(&cfg->console.virtio),
 	};
 	int rc = start_threads(d, 1, &c.loop, e);
 
 	if (rc)
 		return rc;
+	for (unsigned i = 0; i < cfg->nport; i++)
+		port[1 + i] = (struct console_port_config){
+			.name = cfg->port[i].name,
+			.output = stream_output,
+			.ready = stream_ready,
+			.room = stream_room,
+			.opaque = &all->stream[i],
+		};
 	d->virtio = virtio_console_new(&c, e);
 	all->console = d;
-	return d->virtio ? 0 : e->code;
+	rc = d->virtio ? 0 : e->code;
+	for (unsigned i = 0; !rc && i < cfg->nport; i++)
+		rc = open_stream(all, &cfg->port[i], ends->control, e);
+	return rc;
 }
 
 int devices_open(struct devices **out, const struct devices_config *cfg, struct guest_mem *mem,
@@ -311,7 +394,7 @@ int devices_open(struct devices **out, const struct devices_config *cfg, struct 
 	for (unsigned i = 0; !rc && i < cfg->nnet; i++)
 		rc = add_net(all, &cfg->net[i], i, e);
 	if (!rc && cfg->console.on)
-		rc = add_console(all, &cfg->console, console, e);
+		rc = add_console(all, cfg, console, e);
 	if (!rc && cfg->rng.on)
 		rc = add_rng(all, &cfg->rng, e);
 	if (!rc && cfg->balloon.on)
@@ -323,13 +406,17 @@ void devices_close(struct devices *all)
 {
 	if (!all)
 		return;
+	for (unsigned i = 0; i < all->n; i++)
+		if (all->device[i].virtio)
+			virtio_fini(all->device[i].virtio);
+	/* When no queue calls them any more, and while there still is what they call. */
+	while (all->nstream)
+		socket_port_close(all->stream[--all->nstream].socket);
 	for (unsigned i = 0; i < all->n; i++) {
 		struct device *d = &all->device[i];
 
-		if (d->virtio) {
-			virtio_fini(d->virtio);
+		if (d->virtio)
 			d->virtio->ops->destroy(d->virtio);
-		}
 		while (d->nthreads)
 			loop_thread_stop(&d->thread[--d->nthreads]);
 	}
@@ -446,54 +533,60 @@ int devices_set_balloon(struct devices *all, uint64_t bytes, struct err *e)
 	return 0;
 }
 
-static void print_count(FILE *out, const char *what, uint64_t n)
+static void report_device(const struct device *d, struct device_report *r)
 {
-	if (n != QUEUE_STAT_UNSEEN)
-		fprintf(out, "  %s %" PRIu64, what, n);
+	r->name = d->name;
+	r->type = d->virtio->ops->name;
+	r->transport = d->cfg->transport == TRANSPORT_MMIO ? "mmio" : "pci";
+	r->nqueues = d->virtio->nqueues;
+	for (unsigned q = 0; q < r->nqueues; q++) {
+		const struct queue_stats *s = &d->virtio->queue[q].stats;
+
+		r->queue[q] = (struct queue_report){
+			.kicks = s->kicks,
+			.bursts = s->bursts,
+			.chains = s->chains,
+			.bytes = s->bytes,
+			.interrupts = s->calls,
+			.spared = s->calls_suppressed,
+			.system_calls = s->syscalls,
+		};
+	}
 }
 
-static void print_balloon(struct virtio_device *v, FILE *out)
+static void report_balloon(struct virtio_device *v, struct balloon_report *r)
 {
-	/* VIRTIO_BALLOON_S_*, in their order */
-	static const char *const names[] = {"swapped in",  "swapped out",  "major faults", "minor faults",
-					    "free memory", "total memory", "available",    "disk caches"};
 	struct balloon_stats s;
 
-	fprintf(out,
-		"balloon: wanted %" PRIu64 " MiB, is %" PRIu64 " MiB; given back to the host %" PRIu64 " MiB\n",
-		virtio_balloon_target(v) >> 20, virtio_balloon_actual(v) >> 20,
-		virtio_balloon_discarded(v) >> 20);
+	r->wanted = virtio_balloon_target(v);
+	r->actual = virtio_balloon_actual(v);
+	r->returned = virtio_balloon_discarded(v);
 	virtio_balloon_stats(v, &s);
-	if (!s.seq)
-		return;
-	fprintf(out, "the guest says:");
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
-		if (s.known & (1u << i))
-			fprintf(out, "  %s %" PRIu64, names[i], s.value[i]);
-	fputc('\n', out);
+	for (unsigned i = 0; s.seq && i < STATS_MAX_BALLOON; i++) {
+		r->known |= s.known & (1u << i);
+		r->value[i] = s.value[i];
+	}
 }
 
-void devices_print_stats(struct devices *all, FILE *out)
+int devices_report(const struct devices *all, struct devices_report *out)
 {
-	for (unsigned i = 0; i < all->n; i++) {
-		struct virtio_device *v = all->device[i].virtio;
-
-		for (unsigned q = 0; q < v->nqueues; q++) {
-			struct queue_stats *s = &v->queue[q].stats;
-
-			if (!s->kicks && !s->chains)
-				continue;
-			fprintf(out, "%s queue %u:", all->device[i].name, q);
-			print_count(out, "kicks", s->kicks);
-			print_count(out, "bursts", s->bursts);
-			print_count(out, "chains", s->chains);
-			print_count(out, "bytes", s->bytes);
-			print_count(out, "interrupts", s->calls);
-			print_count(out, "spared", s->calls_suppressed);
-			print_count(out, "system calls", s->syscalls);
-			fputc('\n', out);
-		}
-	}
+	*out = (struct devices_report){.n = all->n, .device = calloc(all->n, sizeof(*out->device))};
 	if (all->balloon)
-		print_balloon(all->balloon->virtio, out);
+		out->balloon = calloc(1, sizeof(*out->balloon));
+	if ((all->n && !out->device) || (all->balloon && !out->balloon)) {
+		devices_report_free(out);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < all->n; i++)
+		report_device(&all->device[i], &out->device[i]);
+	if (all->balloon)
+		report_balloon(all->balloon->virtio, out->balloon);
+	return 0;
+}
+
+void devices_report_free(struct devices_report *r)
+{
+	free(r->device);
+	free(r->balloon);
+	*r = (struct devices_report){0};
 }

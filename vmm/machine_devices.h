@@ -1,5 +1,5 @@
 /* COMPOSITION ROOT, second half: which device, transport, backend and threads the command line asked for.
- * Included by machine.c alone.
+ * Included by the machine's files alone.
  *
  * Devices with their backends and data threads live as long as the process; transports as long as one life of
  * the guest, so that after a reset the same tap and the same disk are there. */
@@ -7,15 +7,16 @@
 #define VMM_MACHINE_DEVICES_H
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "lib/err.h"
 #include "vmm/bus.h"
 #include "vmm/config_devices.h"
 #include "vmm/guest_mem.h"
 #include "vmm/pci.h"
+#include "vmm/stats.h"
 #include "vmm/vmevent.h"
 
+struct control;
 struct devices;
 
 /* Where the console device's bytes go and come from: a vCPU's or a data thread's. */
@@ -24,6 +25,7 @@ struct devices_console {
 	bool (*ready)(void *opaque);
 	void (*room)(void *opaque);
 	void *opaque;
+	const struct control *control; /* beside its socket are those of ports without a path */
 };
 
 /* Opens what backends need and starts the data threads.  cfg, mem and console must outlive it. */
@@ -50,5 +52,9 @@ void devices_console_room(struct devices *d); /* ready() would say yes again */
 /* What a person asked for by name: 0, or -errno with a sentence. */
 int devices_resize_disk(struct devices *d, const char *name, struct err *e); /* NULL: all disks */
 int devices_set_balloon(struct devices *d, uint64_t bytes, struct err *e);
-void devices_print_stats(struct devices *d, FILE *out); /* counters of every queue */
+
+/* Counters of every queue, and what the balloon knows: any thread.  0 or -ENOMEM; to be freed.  Strings in it
+ * live as long as the devices. */
+int devices_report(const struct devices *d, struct devices_report *out);
+void devices_report_free(struct devices_report *r);
 #endif

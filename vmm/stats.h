@@ -18,6 +18,42 @@ struct run_stats {
 	int status;
 };
 
-void stats_print(const struct run_stats *s, FILE *out);            /* text, for a person */
-int stats_write_json(const struct run_stats *s, const char *path); /* 0 or -errno */
+#define STATS_UNSEEN      UINT64_MAX /* a count of what nobody here can see */
+#define STATS_MAX_QUEUES  64
+#define STATS_MAX_BALLOON 10 /* what a guest tells of its memory, in the order of VIRTIO_BALLOON_S_* */
+
+struct queue_report {
+	uint64_t kicks;        /* wake-ups by the driver's doorbell */
+	uint64_t bursts;       /* drains that found something */
+	uint64_t chains;       /* buffers given back */
+	uint64_t bytes;        /* payload, both directions */
+	uint64_t interrupts;   /* sent ... */
+	uint64_t spared;       /* ... and not, since the driver did not want them */
+	uint64_t system_calls; /* made for this queue's data */
+};
+
+struct device_report {
+	const char *name;      /* "net0" */
+	const char *type;      /* "net" */
+	const char *transport; /* "pci" */
+	unsigned nqueues;
+	struct queue_report queue[STATS_MAX_QUEUES];
+};
+
+struct balloon_report {
+	uint64_t wanted, actual, returned; /* bytes */
+	uint32_t known;                    /* bit per value that the guest told */
+	uint64_t value[STATS_MAX_BALLOON];
+};
+
+struct devices_report {
+	unsigned n;
+	struct device_report *device;   /* [n] */
+	struct balloon_report *balloon; /* NULL: none */
+};
+
+/* Text, for a person. */
+void stats_print(const struct run_stats *s, const struct devices_report *d, FILE *out);
+int stats_write_json(const struct run_stats *s, const struct devices_report *d,
+		     const char *path); /* 0 or -errno */
 #endif

@@ -197,7 +197,7 @@ Test(completion, first_word_of_a_device)
 {
 	offers("ringlet run -n u", "user uso");
 	offers("ringlet run --console=",
-	       "serial virtio kind= transport= notify= irq= doorbell= packed in_order "
+	       "serial virtio kind= port= transport= notify= irq= doorbell= packed in_order "
 	       "event_idx indirect queue-size= pin=");
 	offers("ringlet run --rng=p", "pci packed pin=");
 }

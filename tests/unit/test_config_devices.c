@@ -624,6 +624,73 @@ Test(devices_error, as_many_as_there_is_room_for)
 	refuses(line + 1, "-d", "16", NULL);
 }
 
+Test(devices, ports_of_the_console)
+{
+	takes("--console virtio,port=org.qemu.guest_agent.0:/tmp/a,,b.sock,packed,port=_:x:y");
+	cr_assert_eq(dev->nport, 2);
+	cr_expect_str_eq(dev->port[0].name, "org.qemu.guest_agent.0");
+	cr_expect_str_eq(dev->port[0].path, "/tmp/a,b.sock");
+	cr_expect_str_eq(dev->port[1].name, "_");
+	cr_expect_str_eq(dev->port[1].path, "x:y");
+	cr_expect(dev->console.virtio.packed);
+}
+
+Test(devices, a_port_without_a_socket_goes_with_a_name)
+{
+	takes("--console virtio,port=a --name vm1");
+	cr_assert_eq(dev->nport, 1);
+	cr_expect_null(dev->port[0].path);
+	refuses("--console virtio,port=a", "--console", "port=a", "--name NAME", "port=a:PATH", NULL);
+	refuses("--console virtio,port=b:x,port=a --control /tmp/c", "port=a", "--name", NULL);
+}
+
+Test(devices, ports_are_replaced_with_their_console)
+{
+	takes("--console virtio,port=a:x,port=b:y --console virtio,port=c:z");
+	cr_assert_eq(dev->nport, 1);
+	cr_expect_str_eq(dev->port[0].name, "c");
+	takes("--console virtio,port=a --console serial");
+	cr_expect_eq(dev->nport, 0);
+}
+
+Test(devices_error, ports_of_the_console)
+{
+	char line[4096] = "--console virtio", name[128] = "--console virtio,port=";
+
+	refuses("--console virtio,port", "port", "value", NULL);
+	refuses("--console virtio,port=", "port", "letters", NULL);
+	refuses("--console virtio,port=:/tmp/x", "port", "letters", NULL);
+	refuses("--console virtio,port=a/b:x", "\"a/b\"", "letters", NULL);
+	refuses("--console virtio,port=.a:x", "\".a\"", NULL);
+	refuses("--console virtio,port=a:", "port", "path", "nothing", NULL);
+	refuses("--console virtio,port=a:x,port=b:y,port=a:z", "two ports named a", NULL);
+	refuses("--console virtio,port=a:x,port=b:x", "x", "port a", NULL);
+	refuses("--console serial,port=a:x", "serial", "virtio", NULL);
+	refuses("--console virtio,prot=a", "\"port\"?", NULL);
+	refuses("--console virtio,socket=x", "port=NAME:PATH", NULL);
+	for (int i = 0; i <= CONFIG_MAX_PORTS; i++) {
+		if (i == CONFIG_MAX_PORTS)
+			takes(line);
+		snprintf(line + strlen(line), 40, ",port=p%d:/s%d", i, i);
+	}
+	refuses(line, "port", "16", NULL);
+	memset(name + strlen(name), 'n', 64);
+	strcpy(line, name);
+	takes(strcat(line, ":x"));
+	strcpy(line, name);
+	refuses(strcat(line, "n:x"), "64", NULL);
+}
+
+Test(devices_error, a_socket_path_has_107_bytes)
+{
+	char line[256] = "--console virtio,port=a:";
+
+	memset(line + strlen(line), 's', 107);
+	takes(line);
+	strcat(line, "s");
+	refuses(line, "port", "107", NULL);
+}
+
 /* Printing */
 
 static void same_text(const char *a, const char *b, const char *line)
@@ -711,6 +778,11 @@ static void survives_printing(void)
 	same_simple(&a->rng, &b->rng, line);
 	same_simple(&a->balloon, &b->balloon, line);
 	same_simple(&a->console, &b->console, line);
+	cr_assert_eq(a->nport, b->nport, "%s", line);
+	for (unsigned i = 0; i < a->nport; i++) {
+		same_text(a->port[i].name, b->port[i].name, line);
+		same_text(a->port[i].path, b->port[i].path, line);
+	}
 	config_print_run(&again, second, sizeof(second));
 	cr_assert_str_eq(line, second);
 	config_free(&again);
@@ -745,6 +817,8 @@ Test(devices_printed, lines_that_are_hard)
 		"--transport mmio -d a,transport=pci,doorbell=pio -n user,csum=off",
 		"-n user,pin=0-3+2-5+1 --rng=pin=7+6+5",
 		"--console virtio,transport=mmio --console serial",
+		"--name a --console 'virtio,port=b,port=c:/x:y,port=d:a,,b c,port=e:,,,packed'",
+		"--console virtio,port=-:\\'",
 	};
 
 	for (size_t i = 0; i < N(lines); i++) {
@@ -784,6 +858,7 @@ static const char *const user_values[] = {"hostfwd=tcp::2222-:22", "hostfwd=udp:
 static const char *const tap_values[] = {"ifname=tap0", "queues=4", "queues=16", "ifname=a,,b", "fd=5"};
 static const char *const disk_values[] = {"ro",       "direct",     "aio=uring",          "aio=sync",
 					  "queues=3", "serial=S 1", "cache=writethrough", "ro=off"};
+static const char *const port_values[] = {"port=agent:/tmp/a.sock", "port=a:b,,c", "port=b.0:it's"};
 static const char *const files[] = {"a", "path=vdpa", "path=a=b", "b,,c", "it's", "x y", "path=\n"};
 
 static void add_some(char *value, size_t size, const char *const *from, uint32_t n, uint32_t most)
@@ -820,6 +895,7 @@ static void some_option(char *arg, size_t size)
 		break;
 	case 5:
 		snprintf(arg, size, "--console=virtio");
+		add_some(arg, size, port_values, N(port_values), 3);
 		break;
 	default:
 		snprintf(arg, size, fuzz_next(2) ? "--transport=mmio" : "--transport=pci");

@@ -250,3 +250,31 @@ Test(control, names_are_plain)
 	cr_expect_not(
 		control_name_ok("0123456789012345678901234567890123456789012345678901234567890123456789"));
 }
+
+Test(control, ports_lie_beside_a_socket_whose_path_was_given)
+{
+	struct err e = {0};
+	char path[256], expected[256];
+
+	start();
+	path_in_dir(expected, "s.port-agent");
+	cr_expect_eq(control_port_path(control, "agent", path, sizeof(path), &e), 0);
+	cr_expect_str_eq(path, expected);
+	cr_expect_eq(control_port_path(control, "agent", path, strlen(expected), &e), -ENAMETOOLONG);
+	cr_expect(strstr(e.text, "port=agent:PATH"), "%s", e.text);
+}
+
+Test(control, ports_lie_in_the_directory_of_a_name)
+{
+	char name[32];
+	const struct control_config c = {.name = name, .request = on_request, .opaque = &requests};
+	struct err e = {0};
+	char path[256], expected[256];
+
+	snprintf(name, sizeof(name), "test-%d", (int)getpid());
+	setenv("XDG_RUNTIME_DIR", dir, 1); /* root has one of its own */
+	cr_assert_eq(control_open(&control, loop, &c, &e), 0, "%s", e.text);
+	cr_expect_eq(control_port_path(control, "agent", path, sizeof(path), &e), 0);
+	snprintf(expected, sizeof(expected), "/ringlet/%s/port-agent", name);
+	cr_expect(strstr(path, expected), "%s", path);
+}

@@ -1,4 +1,4 @@
-/* Both engines under real files, by the same tests: test_file_uring.c includes this one. */
+/* Both engines under real files, by the same tests: test_file_uring.c and test_file_no_ring.c include it. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +23,9 @@
 #define SUITE  file_sync
 #define ENGINE FILE_AIO_SYNC
 #define NAME   "sync"
+#endif
+#ifndef PREPARE
+#define PREPARE() ((void)0) /* before each disk is opened */
 #endif
 #define ENGINE_TEST_(suite, name) Test(suite, name)
 #define ENGINE_TEST(name)         ENGINE_TEST_(SUITE, name)
@@ -53,6 +56,7 @@ static void setup(void)
 	memset(&g, 0, sizeof(g));
 	if (ENGINE == FILE_AIO_URING && file_uring_allowed())
 		cr_skip_test("no io_uring here");
+	PREPARE();
 }
 
 static void teardown(void)
