@@ -61,7 +61,7 @@ exits() {
 }
 all_rules() {
 	breaks . '(^|/)machine\.h$' '^vmm/(main|machine)\.c$' | rule machine-is-included-by-main-only
-	breaks '^vmm/' '^(devices|backends)/' '^vmm/(main|machine|machine_devices)\.c$' | rule vmm-knows-devices-in-its-root-only
+	breaks '^vmm/' '^(devices|backends)/' '^vmm/(main|machine|machine_[a-z]+)\.c$|^vmm/devices_parts\.h$' | rule vmm-knows-devices-in-its-root-only
 	breaks . '^linux/kvm\.h$' '^vmm/kvm/' | rule kvm-headers-stay-in-vmm-kvm
 	breaks '^vmm/kvm/' '^(devices|backends)/' | rule kvm-knows-no-devices
 	breaks '^devices/' '^backends/' | rule devices-know-no-backends

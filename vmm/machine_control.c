@@ -63,6 +63,26 @@ static int ctl_resize(struct machine *m, const char *disk, char *text, size_t si
 	return rc;
 }
 
+/* A VM that somebody has paused stays so. */
+static void stand_still(void *opaque, bool on)
+{
+	struct machine *m = opaque;
+
+	for (unsigned i = 0; !m->paused && i < m->inst->nvcpus; i++)
+		on ? vcpu_pause(&m->inst->vcpu[i]) : vcpu_resume(&m->inst->vcpu[i]);
+}
+
+static int ctl_datapath(struct machine *m, const char *device, const char *words, char *text, size_t size)
+{
+	const struct devices_vcpus vcpus = {.stand_still = stand_still, .opaque = m};
+	struct err e = {0};
+	int rc = devices_datapath(m->devices, device, words, &vcpus, text, size, &e);
+
+	if (rc)
+		snprintf(text, size, "%s", e.text);
+	return rc;
+}
+
 /* On the loop's thread. */
 int machine_on_control(void *opaque, int argc, char *const argv[], char *text, size_t size)
 {
@@ -71,6 +91,8 @@ int machine_on_control(void *opaque, int argc, char *const argv[], char *text, s
 
 	if (!strcmp(argv[0], "resize-disk") && argc <= 2)
 		return ctl_resize(m, arg, text, size);
+	if (!strcmp(argv[0], "datapath") && argc == 3)
+		return ctl_datapath(m, argv[1], argv[2], text, size);
 	if (!strcmp(argv[0], "balloon") && argc == 2)
 		return ctl_balloon(m, arg, text, size);
 	if (!strcmp(argv[0], "pause") && argc == 1)

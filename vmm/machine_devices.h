@@ -53,6 +53,16 @@ void devices_console_room(struct devices *d); /* ready() would say yes again */
 int devices_resize_disk(struct devices *d, const char *name, struct err *e); /* NULL: all disks */
 int devices_set_balloon(struct devices *d, uint64_t bytes, struct err *e);
 
+/* A live change of who serves the device called name, to what --net or --disk would say in words.  On the main
+ * thread.  stand_still(opaque, true) stops the vCPUs once the new back end is ready, false lets them go on.
+ * text, of size bytes: how it went. */
+struct devices_vcpus {
+	void (*stand_still)(void *opaque, bool on);
+	void *opaque;
+};
+int devices_datapath(struct devices *d, const char *name, const char *words, const struct devices_vcpus *vcpus,
+		     char *text, size_t size, struct err *e);
+
 /* Counters of every queue, and what the balloon knows: any thread.  0 or -ENOMEM; to be freed.  Strings in it
  * live as long as the devices. */
 int devices_report(const struct devices *d, struct devices_report *out);

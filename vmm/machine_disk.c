@@ -1,0 +1,136 @@
+/* --disk: the disk, its file, or who serves it. */
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+
+#include "backends/file_disk.h"
+#include "backends/vhost_user.h"
+#include "backends/vhost_vdpa.h"
+#include "devices/blk/blk.h"
+#include "devices/blk/disk.h"
+#include "vmm/devices_parts.h"
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+static struct disk *open_file(const struct disk_options *o, struct err *e)
+{
+	static const enum file_aio aio[] = {
+		[DISK_AIO_DEFAULT] = FILE_AIO_AUTO,
+		[DISK_AIO_URING] = FILE_AIO_URING,
+		[DISK_AIO_SYNC] = FILE_AIO_SYNC,
+	};
+	const struct file_disk_config f = {
+		.path = o->path,
+		.read_only = o->read_only,
+		.direct = o->direct,
+		.raw = o->raw,
+		.aio = aio[o->aio],
+	};
+
+	return file_disk_open(&f, e);
+}
+
+/* One of the two. */
+struct served {
+	struct disk *disk;
+	struct datapath *remote;
+};
+
+static void give_back(const struct served *s)
+{
+	if (s->disk)
+		s->disk->ops->destroy(s->disk);
+	if (s->remote)
+		s->remote->ops->destroy(s->remote);
+}
+
+static int serve(struct devices *all, struct device *d, const struct disk_options *o, unsigned nqueues,
+		 struct evloop *loop, struct served *s, struct err *e)
+{
+	const struct vhost_user_config user = {
+		.name = d->name,
+		.path = o->remote.path,
+		.server = o->remote.server,
+		.wait_ms = o->remote.wait_ms,
+		.reconnect_ms = o->remote.reconnect_ms,
+		.device_type = VIRTIO_ID_BLOCK,
+		.nqueues = nqueues,
+		.mem = all->mem,
+		.loop = loop,
+	};
+	const struct vhost_vdpa_options vdpa = {
+		.name = "--disk",
+		.path = o->remote.path,
+		.mem = all->mem,
+		.loop = loop,
+		.device_type = VIRTIO_ID_BLOCK,
+	};
+
+	switch (o->kind) {
+	case DISK_VHOST_USER:
+		return vhost_user_new(&s->remote, &user, e);
+	case DISK_VDPA:
+		return vhost_vdpa_new(&s->remote, &vdpa, e);
+	case DISK_FILE:
+		break;
+	}
+	s->disk = open_file(o, e);
+	return s->disk ? 0 : e->code;
+}
+
+static uint64_t hidden_disk_bits(const struct disk_options *o)
+{
+	return hidden_ring_bits(&o->virtio, true) | (o->virtio.all_bits ? 0 : BIT(VIRTIO_BLK_F_CONFIG_WCE));
+}
+
+int add_disk(struct devices *all, const struct disk_options *o, unsigned number, struct err *e)
+{
+	struct device *d = next_device(all, &o->virtio, "disk", number);
+	struct evloop *loops[CONFIG_MAX_QUEUES];
+	struct served s = {0};
+	struct blk_config c = {
+		.name = d->name,
+		.mem = all->mem,
+		.loops = loops,
+		.nqueues = o->queues,
+		.queue_size = o->virtio.queue_size ? o->virtio.queue_size : 256,
+		.serial = o->serial,
+		.writethrough = o->writethrough,
+		.hidden = hidden_disk_bits(o),
+	};
+	int rc = start_threads(d, o->queues, loops, e);
+
+	d->disk_options = o;
+	if (rc)
+		return rc;
+	rc = serve(all, d, o, o->queues, loops[0], &s, e);
+	if (rc)
+		return o->kind == DISK_VDPA ? rc : err_prefix(e, "--disk");
+	c.disk = s.disk;
+	c.remote = s.remote;
+	d->virtio = blk_new(&c, e);
+	if (!d->virtio) {
+		give_back(&s);
+		return e->code;
+	}
+	d->disk = s.disk;
+	return 0;
+}
+
+int move_disk(struct devices *all, struct device *d, const struct disk_options *o, struct move *m,
+	      struct err *e)
+{
+	struct served s = {0};
+	int rc = serve(all, d, o, d->disk_options->queues, d->virtio->loop, &s, e);
+
+	if (!rc) {
+		move_begin(m);
+		rc = blk_move(d->virtio, s.disk, s.remote, DRAIN_MS, &m->moved, e);
+		move_end(m);
+	}
+	if (rc)
+		give_back(&s);
+	else
+		d->disk = s.disk;
+	return rc;
+}
