@@ -9,7 +9,7 @@ modules=${RINGLET_GUEST_MODULES:-pvpanic pvpanic-mmio button evdev}
 # ... and these where there is a virtio device.
 virtio_modules=${RINGLET_GUEST_VIRTIO_MODULES:-virtio_pci virtio_mmio virtio_net virtio_blk virtio_console virtio_balloon virtio-rng}
 # There for modprobe, and for the kernel itself when something is mounted.
-other_modules=${RINGLET_GUEST_OTHER_MODULES:-ext4 8021q}
+other_modules=${RINGLET_GUEST_OTHER_MODULES:-ext4 8021q vmw_vsock_virtio_transport virtio_scsi sd_mod virtiofs}
 
 here=$(cd "$(dirname "$0")" && pwd)
 guest=$(cd "$here/.." && pwd)/build/guest

@@ -5,7 +5,7 @@
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
-programs=(bash iperf3 fio ethtool lspci mkfs.ext4 e2fsck blkdiscard blockdev ping ip tc sockperf cmp dd)
+programs=(bash iperf3 fio ethtool lspci mkfs.ext4 e2fsck blkdiscard blockdev ping ip tc sockperf cmp dd socat)
 guest=$(cd "$(dirname "$0")/.." && pwd)/build/guest
 tmp=
 

@@ -7,7 +7,7 @@ packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-
 	liburing-dev libslirp-dev"
 packages_run="busybox-static cpio kmod xz-utils zstd"
 packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
-packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2"
+packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2 qemu-utils"
 packages_tools="iperf3 fio ethtool pciutils e2fsprogs util-linux iproute2 iputils-ping sockperf socat dnsmasq-base"
 packages_bench="qemu-system-x86 python3 iproute2 valgrind"
 # Nothing here starts a service; what would is unpacked by tests/peers/fetch.sh instead.

@@ -16,8 +16,10 @@ static const char fixed_half[] =
 	"	local option=$1 list=$2 head= last=${2##*,} key first=\n"
 	"	[[ $list == *,* ]] && head=${list%,*},\n"
 	"	[[ -z $head ]] && first=$(_ringlet_first \"$option\")\n"
-	"	if [[ $first == file && $last != *=* ]]; then\n"
-	"		mapfile -t COMPREPLY < <(compgen -f -- \"$last\")\n"
+	"	option=$(_ringlet_table \"$option\" \"$list\")\n"
+	"	if [[ $first == file* && $last != *=* ]]; then\n"
+	"		mapfile -t COMPREPLY < <(compgen -W \"${first#file}\" -- \"$last\"\n"
+	"			compgen -f -- \"$last\")\n"
 	"		compopt -o filenames 2>/dev/null\n"
 	"	elif [[ $last == *=* ]]; then\n"
 	"		key=${last%%=*}\n"
@@ -93,6 +95,9 @@ static const char fixed_half[] =
 	"	fi\n"
 	"}\n"
 	"complete -F _ringlet ringlet\n";
+
+/* What stands for --disk with a back end in the lists of keys. */
+#define REMOTE_DISK "remote-disk"
 
 /* "-k|--kernel|-p|--params": all the spellings, as a pattern of `case`. */
 static void print_spellings(FILE *out, const struct option_def *def)
@@ -203,9 +208,37 @@ static void print_firsts(FILE *out)
 			continue;
 		fputc('\t', out);
 		print_spellings(out, &option_defs[i]);
-		fprintf(out, ") echo \"%s\" ;;\n", first->file ? "file" : first->words);
+		fprintf(out, ") echo \"%s%s%s\" ;;\n", first->file ? "file" : "",
+			first->file && first->words ? " " : "", first->words ? first->words : "");
 	}
 	fputs("\tesac\n}\n\n", out);
+}
+
+/* The name of the table of keys that goes with an option and its first value: disks have two. */
+static void print_tables(FILE *out)
+{
+	fputs("_ringlet_table()\n{\n\tcase $1 in\n", out);
+	for (size_t i = 0; i < noption_defs; i++) {
+		if (option_defs[i].keys != config_disk_keys)
+			continue;
+		fputc('\t', out);
+		print_spellings(out, &option_defs[i]);
+		fputs(")\n\t\tcase $2 in\n"
+		      "\t\tvhost-user,*|vdpa,*|vhost-vdpa,*) echo " REMOTE_DISK "; return ;;\n"
+		      "\t\tesac ;;\n",
+		      out);
+	}
+	/* One of the names is -n, which echo would take for its own. */
+	fputs("\tesac\n\tprintf '%s\\n' \"$1\"\n}\n\n", out);
+}
+
+static void print_names(FILE *out, const struct key_def *keys)
+{
+	fputs(") echo \"", out);
+	for (const struct key_def *key = keys; key; key = key_next(key))
+		if (key_is_public(key))
+			fprintf(out, " %s%s", key->name, key->bare ? "" : "=");
+	fputs("\" ;;\n", out);
 }
 
 static void print_key_names(FILE *out)
@@ -218,13 +251,23 @@ static void print_key_names(FILE *out)
 			continue;
 		fputc('\t', out);
 		print_spellings(out, def);
-		fputs(") echo \"", out);
-		for (const struct key_def *key = def->keys; key; key = key_next(key))
-			if (key_is_public(key))
-				fprintf(out, " %s%s", key->name, key->bare ? "" : "=");
-		fputs("\" ;;\n", out);
+		print_names(out, def->keys);
 	}
+	fputs("\t" REMOTE_DISK, out);
+	print_names(out, config_disk_remote_keys);
 	fputs("\tesac\n}\n\n", out);
+}
+
+static void print_values(FILE *out, const struct key_def *keys)
+{
+	fputs(")\n\t\tcase $2 in\n", out);
+	for (const struct key_def *key = keys; key; key = key_next(key)) {
+		if (key->directory || key->file)
+			fprintf(out, "\t\t%s) compgen -%c -- \"$3\" ;;\n", key->name, key->file ? 'f' : 'd');
+		else if (key->words)
+			fprintf(out, "\t\t%s) compgen -W \"%s\" -- \"$3\" ;;\n", key->name, key->words);
+	}
+	fputs("\t\tesac ;;\n", out);
 }
 
 static void print_key_values(FILE *out)
@@ -237,16 +280,10 @@ static void print_key_values(FILE *out)
 			continue;
 		fputc('\t', out);
 		print_spellings(out, def);
-		fputs(")\n\t\tcase $2 in\n", out);
-		for (const struct key_def *key = def->keys; key; key = key_next(key)) {
-			if (key->words)
-				fprintf(out, "\t\t%s) compgen -W \"%s\" -- \"$3\" ;;\n", key->name, key->words);
-			else if (key->directory || key->file)
-				fprintf(out, "\t\t%s) compgen -%c -- \"$3\" ;;\n", key->name,
-					key->file ? 'f' : 'd');
-		}
-		fputs("\t\tesac ;;\n", out);
+		print_values(out, def->keys);
 	}
+	fputs("\t" REMOTE_DISK, out);
+	print_values(out, config_disk_remote_keys);
 	fputs("\tesac\n}\n", out);
 }
 
@@ -257,6 +294,7 @@ int config_completion(FILE *out)
 	print_operands(out);
 	print_kinds(out);
 	print_firsts(out);
+	print_tables(out);
 	print_key_names(out);
 	print_key_values(out);
 	fputs(fixed_half, out);

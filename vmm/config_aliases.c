@@ -4,12 +4,15 @@
 
 #define BOTH (ONE_DASH | TWO_DASH)
 
-#define NO_ROOT   "not in this version; an initrd (-i) or a disk (-d) carries files"
-#define NO_DEVICE "not in this version; there are --net, --disk, --rng, --balloon and --console virtio"
+#define NO_ROOT                                                                                                \
+	"not in this version; an initrd (-i) or a disk (-d) carries files, and virtiofsd shares a directory: " \
+	"--fs vhost-user,path=SOCKET,tag=NAME"
+#define KINDS     "--net, --disk, --vsock, --scsi, --fs, --rng, --balloon, --console virtio"
+#define NO_DEVICE "not in this version; there are " KINDS
 #define ONE_NET   "say the whole device at once: -n user[,hostfwd=...] or -n tap[,ifname=NAME]"
 #define ONE_DEVICE                                                                                             \
-	"each kind of device has its own option: --net, --disk, --rng, --balloon, --console virtio; "          \
-	"others are not in this version"
+	"each kind of device has its own option: " KINDS                                                       \
+	"; any that a vhost-user back end serves is --device vhost-user,path=SOCKET,type=NAME"
 #define LATER     "not in this version"
 #define CONSOLE   "leave it out: the console is always the terminal (--log copies it to a file)"
 #define ALWAYS    "leave it out: ringlet always runs on KVM"
@@ -93,15 +96,15 @@ const struct option_alias option_aliases[] = {
 };
 const size_t noption_aliases = ARRAY_SIZE(option_aliases);
 
-#define NO_ADDRESS  "addresses are not set from here; leave it out"
-#define SAY_SOCKET  "say vhost-user,path=SOCKET"
-#define SAY_QUEUES  "it counts virtqueues elsewhere; say queues=N, the number of pairs"
-#define SAY_RATE    "say rate=12M (bytes a second), rate=10000p (packets) or both joined by \"+\""
-#define SAY_OFFLOAD "say csum=, tso= and uso="
-#define NO_NAME     "devices are numbered in the order given; leave it out"
-#define NO_LIMIT    "a disk has no limit in this version"
-#define NO_TUNING   "this is found out from the file; leave it out"
-#define NO_SPARSE   LATER "; leave it out"
+#define NO_ADDRESS     "addresses are not set from here; leave it out"
+#define SAY_SOCKET     "say vhost-user,path=SOCKET"
+#define SAY_QUEUES     "it counts virtqueues elsewhere; say queues=N, the number of pairs"
+#define SAY_RATE       "say rate=12M (bytes a second), rate=10000p (packets) or both joined by \"+\""
+#define SAY_OFFLOAD    "say csum=, tso= and uso="
+#define NO_NAME        "devices are numbered in the order given; leave it out"
+#define NO_LIMIT       "a disk has no limit in this version"
+#define NO_TUNING      "this is found out from the file; leave it out"
+#define ALWAYS_DISCARD "the guest can discard wherever the file can; leave it out"
 
 const struct key_def config_net_aliases[] = {
 	{.name = "mode", .stands_for = "kind"},
@@ -170,9 +173,9 @@ const struct key_def config_disk_aliases[] = {
 	{.name = "block-size", .hint = NO_TUNING},
 	{.name = "block_size", .hint = NO_TUNING},
 	{.name = "lock", .hint = NO_TUNING},
-	{.name = "discard", .hint = NO_SPARSE},
-	{.name = "detect-zeroes", .hint = NO_SPARSE},
-	{.name = "sparse", .hint = NO_SPARSE},
+	{.name = "discard", .hint = ALWAYS_DISCARD},
+	{.name = "detect-zeroes", .hint = LATER "; leave it out"},
+	{.name = "sparse", .hint = ALWAYS_DISCARD},
 	{.name = "werror", .hint = "errors go to the guest; leave it out"},
 	{.name = "rerror", .hint = "errors go to the guest; leave it out"},
 	{.name = "index", .hint = NO_NAME},

@@ -8,7 +8,8 @@
 #include "vmm/config_parts.h"
 #include "vmm/config_values.h"
 
-#define NO_PLACE "where a device sits is not chosen; leave it out"
+#define NO_PLACE  "where a device sits is not chosen; leave it out"
+#define ALWAYS_ON "it is always on; leave it out"
 
 struct device_list config_device_list(struct config *cfg)
 {
@@ -144,11 +145,11 @@ const struct key_def config_rng_keys[] = {
 
 const struct key_def config_balloon_keys[] = {
 	{.name = "transport", .words = TRANSPORT_WORDS, .set = device_transport},
-	{.name = "size", .hint = LATER},
-	{.name = "deflate_on_oom", .hint = LATER},
-	{.name = "deflate-on-oom", .hint = LATER},
-	{.name = "free_page_reporting", .hint = LATER},
-	{.name = "free-page-reporting", .hint = LATER},
+	{.name = "size", .hint = "it starts empty; say ringlet ctl NAME balloon SIZE while the guest runs"},
+	{.name = "deflate_on_oom", .hint = ALWAYS_ON},
+	{.name = "deflate-on-oom", .hint = ALWAYS_ON},
+	{.name = "free_page_reporting", .hint = ALWAYS_ON},
+	{.name = "free-page-reporting", .hint = ALWAYS_ON},
 	{.more = config_common_keys + 1},
 };
 

@@ -68,7 +68,10 @@ static int disk_format(void *dst, const char *value, struct err *e)
 	((struct disk_list *)dst)->disk.raw = true;
 	if (!strcmp(value, "raw"))
 		return 0;
-	return err_set(e, -EINVAL, "\"%s\" is " LATER ": the file is the disk, byte for byte", value);
+	return err_set(e, -EINVAL,
+		       "\"%s\" is " LATER ": the file is the disk, byte for byte; qemu-storage-daemon can "
+		       "serve others: say vhost-user,path=SOCKET",
+		       value);
 }
 
 static int disk_if(void *dst, const char *value, struct err *e)
@@ -87,8 +90,11 @@ static int disk_media(void *dst, const char *value, struct err *e)
 	return err_set(e, -EINVAL, "\"%s\" is not here; say FILE,ro", value);
 }
 
+#define REMOTE_KINDS     "vhost-user vdpa"
+#define SERVED_ELSEWHERE "this goes with a back end: start with vhost-user,path=SOCKET"
+
 const struct key_def config_disk_keys[] = {
-	{.name = "path", .file = true, .set = disk_path},
+	{.name = "path", .words = REMOTE_KINDS, .file = true, .set = disk_path},
 	{.name = "ro", .words = "on off", .bare = true, .set = disk_ro},
 	{.name = "direct", .words = "on off", .bare = true, .set = disk_direct},
 	{.name = "aio", .words = "uring sync", .set = disk_aio},
@@ -98,19 +104,25 @@ const struct key_def config_disk_keys[] = {
 	{.name = "format", .words = "raw", .set = disk_format},
 	{.name = "if", .hidden = true, .set = disk_if},
 	{.name = "media", .hidden = true, .set = disk_media},
+	{.name = "server", .hint = SERVED_ELSEWHERE},
+	{.name = "wait", .hint = SERVED_ELSEWHERE},
+	{.name = "reconnect", .hint = SERVED_ELSEWHERE},
 	{.more = config_disk_aliases},
 };
 
 /* --disk vhost-user,path=... and vdpa,path=...: the disk is the back end's. */
 static int remote_kind(void *dst, const char *value, struct err *e)
 {
-	((struct disk_list *)dst)->disk.kind = !strcmp(value, "vhost-user") ? DISK_VHOST_USER : DISK_VDPA;
-	(void)e;
-	return 0;
+	bool vdpa;
+	int r = config_second(!strcmp(value, "vhost-vdpa") ? "vdpa" : value, REMOTE_KINDS, &vdpa, e);
+
+	if (r == 0)
+		((struct disk_list *)dst)->disk.kind = vdpa ? DISK_VDPA : DISK_VHOST_USER;
+	return r;
 }
 
 const struct key_def config_disk_remote_keys[] = {
-	{.name = "kind", .words = "vhost-user vdpa", .set = remote_kind},
+	{.name = "kind", .words = REMOTE_KINDS, .set = remote_kind},
 	CONFIG_REMOTE_KEYS,
 	{.name = "queues", .set = disk_queues},
 	{.name = "ro", .hint = "the back end says whether it is read-only"},
@@ -119,20 +131,32 @@ const struct key_def config_disk_remote_keys[] = {
 	{.name = "cache", .hint = "the back end does the I/O; say it there"},
 	{.name = "serial", .hint = "the back end says it; say it there"},
 	{.name = "format", .hint = "the back end opens the file; say it there"},
+	{.name = "socket", .stands_for = "path"},
+	{.name = "num_queues", .stands_for = "queues"},
 	{.more = config_common_keys},
 };
 
-int config_apply_disk(struct config *cfg, const char *value, struct err *e)
+/* A file of such a name is path=vdpa, and one with a comma behind it, which is doubled, is another. */
+static bool starts_with_kind(const char *value)
 {
 	static const char *const remote[] = {"vdpa", "vhost-vdpa", "vhost-user"};
+	const size_t first = strcspn(value, ",");
+
+	if (value[first] && value[first + 1] == ',')
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(remote); i++)
+		if (strlen(remote[i]) == first && !memcmp(value, remote[i], first))
+			return true;
+	return false;
+}
+
+int config_apply_disk(struct config *cfg, const char *value, struct err *e)
+{
 	struct devices_config *dev = &cfg->run.dev;
 	struct disk_list list = {.device = config_device_list(cfg), .disk = {.queues = 1}};
-	const size_t first = strcspn(value, ",");
-	bool elsewhere = false;
+	const bool elsewhere = starts_with_kind(value);
 	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(remote); i++)
-		elsewhere |= strlen(remote[i]) == first && !memcmp(value, remote[i], first);
 	if (dev->ndisk == CONFIG_MAX_DISKS)
 		return err_set(e, -EINVAL, "given more than %d times", CONFIG_MAX_DISKS);
 	r = keys_parse(value, elsewhere ? config_disk_remote_keys : config_disk_keys, &list, e);

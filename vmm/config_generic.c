@@ -45,6 +45,18 @@ static int by_vhost_user(void *dst, const char *value, struct err *e)
 	return only(value, "vhost-user", e);
 }
 
+/* Others call every device one, and name its model here. */
+static int device_kind(void *dst, const char *value, struct err *e)
+{
+	(void)dst;
+	if (!strcmp(value, "vhost-user"))
+		return 0;
+	return err_set(e, -EINVAL,
+		       "\"%s\" is not here; say vhost-user,path=SOCKET,type=NAME, or the option of that kind "
+		       "of device: --net, --disk, --vsock, --scsi, --fs, --rng, --balloon, --console virtio",
+		       value);
+}
+
 static int generic_cid(void *dst, const char *value, struct err *e)
 {
 	/* 0 to 2 are the hypervisor, loopback and the host, 2^32 - 1 is anybody. */
@@ -168,7 +180,7 @@ const struct key_def config_fs_keys[] = {
 };
 
 const struct key_def config_device_keys[] = {
-	{.name = "kind", .words = "vhost-user", .set = by_vhost_user},
+	{.name = "kind", .words = "vhost-user", .set = device_kind},
 	CONFIG_REMOTE_KEYS,
 	{.name = "type", .set = generic_type},
 	{.name = "queues", .set = generic_queues},
@@ -179,6 +191,8 @@ const struct key_def config_device_keys[] = {
 
 static int check(struct generic_options *g, struct err *e)
 {
+	if (g->kind == GENERIC_VSOCK && !g->cid)
+		return err_set(e, -EINVAL, "the guest's number is missing: start with it, 3 or more");
 	if (g->kind == GENERIC_SCSI && !g->wwpn)
 		return err_set(e, -EINVAL, "its target is missing: wwpn=naa....");
 	if (g->kind == GENERIC_FS && !g->tag)

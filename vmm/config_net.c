@@ -240,7 +240,8 @@ static int check_net(struct net_list *list, struct err *e)
 	struct net_options *net = &list->net;
 
 	if (!list->kind_set && !net->ifname && net->fd < 0)
-		return err_set(e, -EINVAL, "its kind is missing: start with user, tap, vhost-user or vdpa");
+		return err_set(e, -EINVAL, "its kind is missing: start with %s",
+			       net->vhost ? "tap, and say tap,vhost=on" : "user, tap, vhost-user or vdpa");
 	if (!list->kind_set)
 		net->kind = NET_TAP;
 	/* Without checksums no one can cut a large frame up. */

@@ -68,8 +68,8 @@ int config_remote_check(struct remote_options *r, bool vhost_user, bool vdpa, st
 	if (vhost_user && !r->path)
 		return err_set(e, -EINVAL, "its socket is missing: path=SOCKET");
 	if (vhost_user && strlen(r->path) > SOCKET_CHARS)
-		return err_set(e, -EINVAL, "path=%s is longer than a socket's may be (%zu bytes)", r->path,
-			       SOCKET_CHARS);
+		return err_set(e, -EINVAL, "a socket's path has at most %zu bytes: path=%s", SOCKET_CHARS,
+			       r->path);
 	if (vdpa && !r->path)
 		return err_set(e, -EINVAL, "its device is missing: path=/dev/vhost-vdpa-0");
 	return 0;

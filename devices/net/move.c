@@ -1,5 +1,6 @@
 /* Live change of who serves the data queues. */
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <string.h>
 
 #include "devices/net/net_device.h"
@@ -62,19 +63,23 @@ static int swap(void *opaque, bool forth)
 	return 0;
 }
 
-/* What the driver uses must go through the new ports too. */
+/* What the driver uses must go through the new ports too, and what it may still choose. */
 static int ports_fit(const struct net *net, struct net_port *const *ports, struct err *e)
 {
+	const uint8_t status = virtio_status(&net->dev);
+	const bool chosen = status & VIRTIO_CONFIG_S_FEATURES_OK;
+	const uint64_t needed = chosen ? net->features : status ? net->dev.offered : 0;
+
 	for (unsigned i = 0; ports && i < net->npairs; i++) {
-		const uint64_t offloads = net->features & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS);
+		const uint64_t offloads = needed & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS);
 		const uint64_t missing = offloads & ~ports[i]->ops->features(ports[i]);
 		char names[256];
 
 		if (missing)
 			return err_set(e, -EOPNOTSUPP,
-				       "%s: its driver uses %s, which %s does not pass\n"
+				       "%s: its driver %s %s, which %s does not pass\n"
 				       "Start with csum=off, tso=off or uso=off to be able to change to it.",
-				       net->dev.name,
+				       net->dev.name, chosen ? "uses" : "was offered",
 				       feature_names(net->dev.ops->id, missing, names, sizeof(names)),
 				       ports[i]->ops->name);
 	}
@@ -93,9 +98,11 @@ int net_move(struct virtio_device *dev, struct net_port *const *ports, struct da
 	struct net_swap s = {.net = net, .ports = ports};
 	struct datapath *const old = dev->remote;
 	const bool was_down = net->gone;
+	/* Without VIRTIO_NET_F_MQ or a control queue this is nobody's queue. */
+	const uint64_t last_queue = NET_BIT(2 * net->npairs);
 	const struct virtio_move move = {
 		.remote = remote,
-		.local_queues = dev->local_queues,
+		.local_queues = dev->local_queues | last_queue,
 		.swap = swap,
 		.opaque = &s,
 		.drain_ms = drain_ms,
@@ -107,6 +114,9 @@ int net_move(struct virtio_device *dev, struct net_port *const *ports, struct da
 			       "%s: rate= holds only while this process serves the queues, not %s", dev->name,
 			       remote->ops->name);
 	rc = ports_fit(net, ports, e);
+	/* The next driver may use every pair, whatever this one does. */
+	if (!rc && remote)
+		rc = virtio_move_fits(dev, remote, last_queue, e);
 	if (rc)
 		return rc;
 	rc = virtio_move(dev, &move, moved, e);

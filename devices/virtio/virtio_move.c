@@ -147,10 +147,29 @@ struct change {
 	int rc;
 };
 
+static void heard_no_more(void *opaque)
+{
+	(void)opaque;
+}
+
+static void failed_no_more(void *opaque, int err)
+{
+	(void)opaque;
+	(void)err;
+}
+
+/* Of who served before: its end is not the device's any more.  Who takes over gets the real ones. */
+static const struct datapath_events silence = {
+	.config_changed = heard_no_more,
+	.failed = failed_no_more,
+};
+
 static void swap_on_loop(void *arg)
 {
 	struct change *c = arg;
 
+	if (c->to_new && c->dev->remote && c->dev->remote != c->m->remote)
+		c->dev->remote->events = &silence;
 	c->rc = c->m->swap ? c->m->swap(c->m->opaque, c->to_new) : 0;
 }
 

@@ -1,11 +1,12 @@
-/* A datapath that walks no ring: it remembers what it was given, fails when told to, and can watch the
- * kicks on its own loop. */
+/* A datapath that remembers what it was given, fails when told to, and can watch the kicks on its own loop.  It
+ * walks rings only where the test says how. */
 #ifndef FAKE_DATAPATH_H
 #define FAKE_DATAPATH_H
 #include <pthread.h>
 
 #include "devices/virtio/virtio.h"
 
+struct virtqueue;
 struct fake_datapath;
 struct fake_watch {
 	struct ev_watch watch;
@@ -22,6 +23,11 @@ struct fake_datapath {
 	void (*in_start)(struct fake_datapath *f);
 	void (*in_stop)(struct fake_datapath *f);
 	void *opaque;
+	/* Not NULL: after each kick, on kicked's thread; stop() then tells where vq is.  Nothing that was
+	 * popped may be in flight when it returns. */
+	void (*serve)(struct fake_datapath *f, struct virtqueue *vq);
+	uint8_t config[VIRTIO_MAX_CONFIG];
+	int config_err; /* of config_read() and config_write(): -errno */
 
 	uint64_t running;                                 /* bit per queue */
 	struct datapath_queue started[VIRTIO_MAX_QUEUES]; /* as start() got them, by index */
@@ -31,11 +37,16 @@ struct fake_datapath {
 	uint64_t features;
 	const struct guest_mem *mem;
 	unsigned starts, stops, start_calls;
-	unsigned started_at, stopped_at; /* fake_step() */
-	pthread_t thread;                /* of the last start() or stop() */
-	_Atomic unsigned kicks;
-	unsigned mistakes; /* started while running, stopped while not, other fds at stop() */
+	unsigned started_at, stopped_at;         /* fake_step() */
+	pthread_t thread;                        /* of the last start() or stop() */
+	struct virtqueue *vq[VIRTIO_MAX_QUEUES]; /* with serve: those that run */
+	_Atomic unsigned kicks, config_reads, config_writes;
+	pthread_t config_thread; /* of the last config_read() or config_write() */
+	unsigned destroyed;      /* destroy() was called; the struct stays */
+	unsigned mistakes;       /* started while running, stopped while not, other fds at stop() */
 };
 
 void fake_datapath_init(struct fake_datapath *f); /* offers everything and has no opinion */
+/* Serves every queue that runs.  On kicked's thread. */
+void fake_datapath_serve(struct fake_datapath *f);
 #endif

@@ -9,7 +9,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "devices/net/frame.h"
+#include "devices/virtio/virtqueue.h"
 #include "lib/cleanup.h"
+#include "tests/fake/fake_datapath.h"
 
 #define V1  (1ull << VIRTIO_F_VERSION_1)
 #define ACK (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
@@ -221,4 +224,85 @@ uint16_t net_rig_status(struct net_rig *r)
 	virtio_config_read(r->dev, 6, b, 2);
 	virtio_unlock(r->dev);
 	return (uint16_t)(b[0] | b[1] << 8);
+}
+
+/* --- a datapath over the same ports --- */
+
+static struct fake_frame *shift_waiting(struct fake_port *p)
+{
+	struct fake_frame *frame;
+
+	pthread_mutex_lock(&p->lock);
+	frame = p->waiting.first;
+	if (frame) {
+		p->waiting.first = frame->next;
+		if (!frame->next)
+			p->waiting.tail = &p->waiting.first;
+		p->waiting.n--;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return frame;
+}
+
+static void walk_rx(struct fake_port *p, struct virtqueue *vq)
+{
+	struct iovec iov[8];
+
+	for (;;) {
+		struct vq_chain c = {.iov = iov, .iov_max = ARRAY_SIZE(iov)};
+		struct fake_frame *frame;
+
+		if (!fake_port_waiting(p))
+			return;
+		if (vq_pop(vq, &c) != 1) {
+			if (vq_wait(vq))
+				continue;
+			return;
+		}
+		frame = shift_waiting(p);
+		if (!frame || frame->len > c.in_len)
+			abort();
+		frame_write(iov, c.nin, 0, frame->data, frame->len);
+		vq_push(vq, c.head, (uint32_t)frame->len);
+		vq_flush(vq);
+		free(frame);
+	}
+}
+
+static void walk_tx(struct fake_port *p, struct virtqueue *vq)
+{
+	struct iovec iov[8];
+
+	for (;;) {
+		struct vq_chain c = {.iov = iov, .iov_max = ARRAY_SIZE(iov)};
+		struct fake_frame *frame;
+
+		if (vq_pop(vq, &c) != 1) {
+			if (vq_wait(vq))
+				continue;
+			return;
+		}
+		frame = malloc(sizeof(*frame) + c.out_len);
+		if (!frame)
+			abort();
+		frame->next = NULL;
+		frame->len = frame_read(iov, c.nout, 0, frame->data, c.out_len);
+		pthread_mutex_lock(&p->lock);
+		*p->sent.tail = frame;
+		p->sent.tail = &frame->next;
+		p->sent.n++;
+		pthread_mutex_unlock(&p->lock);
+		vq_push(vq, c.head, 0);
+		vq_flush(vq);
+	}
+}
+
+void net_rig_walk(struct fake_datapath *f, struct virtqueue *vq)
+{
+	struct fake_port *p = (struct fake_port *)f->opaque + vq_index(vq) / 2;
+
+	if (vq_index(vq) % 2)
+		walk_tx(p, vq);
+	else
+		walk_rx(p, vq);
 }

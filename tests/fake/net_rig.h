@@ -47,6 +47,11 @@ gpa_t net_rig_buffer(struct net_rig *r, const void *data, size_t len);
 void net_rig_give_buffers(struct net_rig *r, unsigned q, unsigned n, uint32_t len);
 /* Runs one control command through the ring.  The status byte; -1: not answered, or used.len is not 1. */
 int net_rig_command(struct net_rig *r, unsigned q, const void *data, size_t len);
+/* For fake_datapath.serve: frames cross the pairs' ports, opaque[] of them, as the kernel's do those of a tap.
+ */
+struct fake_datapath;
+struct virtqueue;
+void net_rig_walk(struct fake_datapath *f, struct virtqueue *vq);
 /* The status field of the configuration space. */
 uint16_t net_rig_status(struct net_rig *r);
 #endif

@@ -198,7 +198,7 @@ Test(completion, first_word_of_a_device)
 	offers("ringlet run -n u", "user uso");
 	offers("ringlet run --console=",
 	       "serial virtio kind= port= transport= notify= irq= doorbell= packed in_order "
-	       "event_idx indirect queue-size= pin=");
+	       "event_idx indirect bits= queue-size= pin=");
 	offers("ringlet run --rng=p", "pci packed pin=");
 }
 
@@ -210,6 +210,33 @@ Test(completion, file_of_a_disk)
 	offers("ringlet run -d path=scr", "script");
 	offers("ringlet run -d ro,path=scr", "script");
 	offers("ringlet run -d script,ser", "script,serial=");
+}
+
+Test(completion, devices_served_elsewhere)
+{
+	offers("ringlet run -n vho", "vhost-user vhost");
+	offers("ringlet run -n tap,vho", "tap,vhost");
+	offers("ringlet run -n tap,po", "tap,poll-us=");
+	offers("ringlet run -n vhost-user,se", "vhost-user,server");
+	offers("ringlet run -n vhost-user,path=scr", "script");
+	offers("ringlet run --fs vhost-user,ta", "vhost-user,tag=");
+	offers("ringlet run --fs=vhost-user,path=scr", "script");
+	offers("ringlet run --scsi v", "vhost");
+	offers("ringlet run --scsi vhost,w", "vhost,wwpn=");
+	offers("ringlet run --device vhost-user,ty", "vhost-user,type=");
+	offers("ringlet run --device vhost-user,co", "vhost-user,config=");
+	offers("ringlet run --vsock 3,bits=", "common all");
+}
+
+Test(completion, a_disk_served_elsewhere_has_other_keys)
+{
+	offers("ringlet run -d v", "vhost-user vdpa");
+	offers("ringlet run -d vhost-user,re", "vhost-user,reconnect=");
+	offers("ringlet run -drive vdpa,path=scr", "script");
+	offers("ringlet run --disk=vhost-user,server=", "on off");
+	cr_expect_str_eq(completed("ringlet run -d vhost-user,se"), " vhost-user,server ");
+	cr_expect_str_eq(completed("ringlet run -d script,se"), " script,serial= ");
+	cr_expect_str_eq(completed("ringlet run -d vdpa,di"), "");
 }
 
 Test(completion, no_words_of_other_programs)

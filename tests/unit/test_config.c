@@ -412,9 +412,8 @@ Test(config_error, unknown_command_names_the_nearest)
 
 Test(config_error, later_things_are_named_as_such)
 {
-	refuses("run --vsock 3", "--vsock", "not in this version", NULL);
-	refuses("run --fs x", "--fs", "not in this version", "--disk", NULL);
-	refuses("run --root /", "--root", "not in this version", "initrd", NULL);
+	refuses("run --pmem x", "--pmem", "not in this version", "--disk", "--fs", NULL);
+	refuses("run --root /", "--root", "not in this version", "initrd", "--fs", NULL);
 	refuses("run --sandbox=on", "not in this version", NULL);
 	refuses("compare", "not in this version", NULL);
 }

@@ -1,121 +1,25 @@
 /* The command line's virtio devices. */
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
 #endif
 
-#include "vmm/config.h"
-#include "vmm/config_keys.h"
-#include "vmm/config_options.h"
-#include "vmm/config_values.h"
+#include "tests/unit/config_rig.h"
 
-#define MAX_ARGS 64
-#define N(a)     (sizeof(a) / sizeof((a)[0]))
-
-static struct config cfg, again;
-static struct err err;
-static const struct devices_config *const dev = &cfg.run.dev;
-
-static void done(void)
-{
-	config_free(&cfg);
-	config_free(&again);
-}
-
-TestSuite(devices, .fini = done);
-TestSuite(devices_error, .fini = done);
-TestSuite(devices_printed, .fini = done);
-
-/* Takes line apart as a shell would, for spaces and single quotes, in place. */
-static int unquote(char *line, char *argv[], int max)
-{
-	char *out = line;
-	int argc = 0;
-
-	while (*line) {
-		cr_assert_lt(argc, max);
-		argv[argc++] = out;
-		for (; *line && *line != ' '; line++) {
-			if (*line == '\\') {
-				*out++ = *++line;
-			} else if (*line == '\'') {
-				for (line++; *line != '\''; line++) {
-					cr_assert(*line, "a quote without its end");
-					*out++ = *line;
-				}
-			} else {
-				*out++ = *line;
-			}
-		}
-		if (*line)
-			line++;
-		*out++ = '\0';
-	}
-	argv[argc] = NULL;
-	return argc;
-}
-
-/* The words live until the test ends. */
-static int parse(const char *line)
-{
-	static char words[8192];
-	static char *argv[MAX_ARGS + 1];
-	int argc;
-
-	snprintf(words, sizeof(words), "ringlet run %s", line);
-	argc = unquote(words, argv, MAX_ARGS);
-	config_free(&cfg);
-	memset(&err, 0, sizeof(err));
-	return config_parse(&cfg, argc, argv, &err);
-}
-
-static void takes(const char *line)
-{
-	cr_assert_eq(parse(line), 0, "%s: %s", line, err.text);
-}
-
-/* Refused, and the sentence has every one of the words (ended by NULL) in it. */
-static void refuses(const char *line, ...)
-{
-	const char *word;
-	va_list ap;
-
-	cr_assert_eq(parse(line), -EINVAL, "\"%s\" is taken", line);
-	va_start(ap, line);
-	while ((word = va_arg(ap, const char *)))
-		cr_expect(strstr(err.text, word), "\"%s\" misses \"%s\" in: %s", line, word, err.text);
-	va_end(ap);
-}
+TestSuite(devices, .fini = config_rig_done);
+TestSuite(devices_error, .fini = config_rig_done);
+TestSuite(devices_printed, .fini = config_rig_done);
 
 Test(devices, none_unless_asked)
 {
 	takes("");
 	cr_expect_eq(dev->nnet, 0);
 	cr_expect_eq(dev->ndisk, 0);
+	cr_expect_eq(dev->ngeneric, 0);
 	cr_expect_not(dev->rng.on);
 	cr_expect_not(dev->balloon.on);
 	cr_expect_not(dev->console.on);
 	cr_expect_eq(dev->transport, TRANSPORT_PCI);
-}
-
-static void expect_default_virtio(const struct virtio_config *v)
-{
-	cr_expect_eq(v->transport, TRANSPORT_PCI);
-	cr_expect(v->transport_set);
-	cr_expect_not(v->notify_exit);
-	cr_expect_not(v->irq_ioctl);
-	cr_expect_not(v->doorbell_pio);
-	cr_expect_not(v->packed);
-	cr_expect_not(v->in_order);
-	cr_expect(v->event_idx);
-	cr_expect(v->indirect);
-	cr_expect_eq(v->queue_size, 0);
-	cr_expect_eq(v->npin, 0);
 }
 
 Test(devices, defaults_of_a_net)
@@ -132,7 +36,11 @@ Test(devices, defaults_of_a_net)
 	cr_expect_eq(net->mtu, 0);
 	cr_expect_eq(net->rate_bytes, 0);
 	cr_expect_eq(net->rate_packets, 0);
-	cr_expect(net->csum && net->tso && net->uso && net->mrg_rxbuf);
+	cr_expect(net->csum && net->tso && net->mrg_rxbuf);
+	cr_expect_not(net->uso);
+	cr_expect_not(net->vhost);
+	cr_expect_eq(net->busy_poll_us, 0);
+	cr_expect_null(net->remote.path);
 	cr_expect_eq(net->nhostfwd, 0);
 	expect_default_virtio(&net->virtio);
 }
@@ -274,11 +182,13 @@ Test(devices, keys_of_a_tap)
 
 Test(devices, segments_go_with_checksums)
 {
-	takes("-n user,csum=off -n user,uso=off");
+	takes("-n user,csum=off -n user,uso -n user,csum=off,bits=all");
 	cr_expect_not(dev->net[0].tso);
 	cr_expect_not(dev->net[0].uso);
 	cr_expect(dev->net[1].tso);
-	cr_expect_not(dev->net[1].uso);
+	cr_expect(dev->net[1].uso);
+	cr_expect_not(dev->net[2].tso);
+	cr_expect_not(dev->net[2].uso);
 }
 
 Test(devices, tap_by_its_fd)
@@ -417,7 +327,7 @@ Test(devices_error, other_programs_words_with_a_hint)
 	refuses("-netdev user,id=n", "-netdev", "-n user", NULL);
 	refuses("-net nic", "-net", "-n user", NULL);
 	refuses("-device virtio-rng-pci", "-device", "--rng", NULL);
-	refuses("--device x", "--device", "--rng", NULL);
+	refuses("--device virtio-rng-pci", "--device", "vhost-user,path=SOCKET", "--rng", NULL);
 	refuses("-hda x", "-hda", "-d FILE", NULL);
 	refuses("-blockdev x", "-blockdev", "-d FILE", NULL);
 	refuses("-n tap,num_queues=4", "num_queues", "queues=", "pairs", NULL);
@@ -427,7 +337,7 @@ Test(devices_error, other_programs_words_with_a_hint)
 	refuses("-n tap,ip=10.0.0.1", "ip=", "addresses", NULL);
 	refuses("-n tap,bw_size=1", "bw_size", "rate=", NULL);
 	refuses("-nic none", "-nic", "leave", NULL);
-	refuses("-d a,format=qcow2", "format", "qcow2", NULL);
+	refuses("-d a,format=qcow2", "format", "qcow2", "qemu-storage-daemon", NULL);
 	refuses("-d a,if=ide", "if", "ide", "virtio", NULL);
 	refuses("-d a,media=cdrom", "media", "ro", NULL);
 	refuses("-d a,cache=none", "cache", "direct,cache=writeback", NULL);
@@ -436,7 +346,9 @@ Test(devices_error, other_programs_words_with_a_hint)
 	refuses("-d a,iommu=on", "iommu", NULL);
 	refuses("-d a,ioeventfd=off", "notify=exit", NULL);
 	refuses("--rng=src=/dev/urandom", "src=", "leave it out", NULL);
-	refuses("--balloon=size=1G", "size=", "not in this version", NULL);
+	refuses("-d a,discard=unmap", "discard=", "leave it out", NULL);
+	refuses("--balloon=size=1G", "size=", "ringlet ctl NAME balloon SIZE", NULL);
+	refuses("--balloon=deflate-on-oom=on", "deflate-on-oom=", "always on", NULL);
 }
 
 Test(devices_error, detached_keys_are_not_taken_for_a_kernel)
@@ -449,21 +361,6 @@ Test(devices_error, detached_keys_are_not_taken_for_a_kernel)
 	cr_expect_str_eq(cfg.run.kernel, "path=b");
 	takes("--rng bzImage");
 	cr_expect_str_eq(cfg.run.kernel, "bzImage");
-}
-
-Test(devices_error, later_things_are_named_as_such)
-{
-	refuses("--net vdpa,path=/dev/vhost-vdpa-0", "--net", "vdpa", "not in this version", NULL);
-	refuses("--net vhost-user,path=s,server", "vhost-user", "not in this version", NULL);
-	refuses("--net tap,vhost=on", "vhost", "not in this version", NULL);
-	refuses("--net tap,vhost", "vhost", "not in this version", NULL);
-	refuses("--net tap,vhost-net", "vhost-net", "not in this version", NULL);
-	refuses("--net tap,wait=60s", "wait", "not in this version", NULL);
-	refuses("--disk vdpa,path=/dev/vhost-vdpa-0", "--disk", "vdpa", "not in this version", "path=vdpa",
-		NULL);
-	refuses("--disk vhost-user,path=s", "vhost-user", "not in this version", NULL);
-	refuses("--disk vdpa", "vdpa", "not in this version", NULL);
-	takes("--net tap,vhost=off");
 }
 
 Test(devices_error, misspelt_words_name_the_nearest)
@@ -484,7 +381,7 @@ Test(devices_error, missing_parts)
 {
 	refuses("-n", "-n", "value", NULL);
 	refuses("-d ''", "-d", "empty", NULL);
-	refuses("-n mac=02:00:00:00:00:01", "kind", "user or tap", NULL);
+	refuses("-n mac=02:00:00:00:00:01", "kind", "user, tap, vhost-user or vdpa", NULL);
 	refuses("-d ro", "-d", "file is missing", NULL);
 	refuses("-d path=", "path", "nothing", NULL);
 	refuses("--console packed", "--console", "serial or virtio", NULL);
@@ -693,101 +590,6 @@ Test(devices_error, a_socket_path_has_107_bytes)
 
 /* Printing */
 
-static void same_text(const char *a, const char *b, const char *line)
-{
-	cr_assert_eq(!a, !b, "%s", line);
-	cr_assert(!a || !strcmp(a, b), "%s: %s is not %s", line, a, b);
-}
-
-static void same_virtio(const struct virtio_config *a, const struct virtio_config *b, const char *line)
-{
-	cr_assert_eq(a->transport, b->transport, "%s", line);
-	cr_assert(a->transport_set && b->transport_set, "%s", line);
-	cr_assert_eq(a->notify_exit, b->notify_exit, "%s", line);
-	cr_assert_eq(a->irq_ioctl, b->irq_ioctl, "%s", line);
-	cr_assert_eq(a->doorbell_pio, b->doorbell_pio, "%s", line);
-	cr_assert_eq(a->packed, b->packed, "%s", line);
-	cr_assert_eq(a->in_order, b->in_order, "%s", line);
-	cr_assert_eq(a->event_idx, b->event_idx, "%s", line);
-	cr_assert_eq(a->indirect, b->indirect, "%s", line);
-	cr_assert_eq(a->queue_size, b->queue_size, "%s", line);
-	cr_assert_eq(a->npin, b->npin, "%s", line);
-	cr_assert_eq(memcmp(a->pin, b->pin, a->npin * sizeof(a->pin[0])), 0, "%s", line);
-}
-
-static void same_net(const struct net_options *a, const struct net_options *b, const char *line)
-{
-	same_virtio(&a->virtio, &b->virtio, line);
-	cr_assert_eq(a->kind, b->kind, "%s", line);
-	same_text(a->ifname, b->ifname, line);
-	cr_assert_eq(a->fd, b->fd, "%s", line);
-	cr_assert_eq(a->queues, b->queues, "%s", line);
-	cr_assert_eq(a->has_mac, b->has_mac, "%s", line);
-	cr_assert_eq(memcmp(a->mac, b->mac, sizeof(a->mac)), 0, "%s", line);
-	cr_assert_eq(a->mtu, b->mtu, "%s", line);
-	cr_assert_eq(a->rate_bytes, b->rate_bytes, "%s", line);
-	cr_assert_eq(a->rate_packets, b->rate_packets, "%s", line);
-	cr_assert_eq(a->csum, b->csum, "%s", line);
-	cr_assert_eq(a->tso, b->tso, "%s", line);
-	cr_assert_eq(a->uso, b->uso, "%s", line);
-	cr_assert_eq(a->mrg_rxbuf, b->mrg_rxbuf, "%s", line);
-	cr_assert_eq(a->nhostfwd, b->nhostfwd, "%s", line);
-	for (unsigned i = 0; i < a->nhostfwd; i++)
-		same_text(a->hostfwd[i], b->hostfwd[i], line);
-}
-
-static void same_disk(const struct disk_options *a, const struct disk_options *b, const char *line)
-{
-	same_virtio(&a->virtio, &b->virtio, line);
-	same_text(a->path, b->path, line);
-	cr_assert_eq(a->read_only, b->read_only, "%s", line);
-	cr_assert_eq(a->direct, b->direct, "%s", line);
-	cr_assert_eq(a->writethrough, b->writethrough, "%s", line);
-	cr_assert_eq(a->aio, b->aio, "%s", line);
-	cr_assert_eq(a->queues, b->queues, "%s", line);
-	same_text(a->serial, b->serial, line);
-}
-
-static void same_simple(const struct simple_options *a, const struct simple_options *b, const char *line)
-{
-	cr_assert_eq(a->on, b->on, "%s", line);
-	if (a->on)
-		same_virtio(&a->virtio, &b->virtio, line);
-}
-
-/* cfg printed and parsed again is the same, and so is what that prints. */
-static void survives_printing(void)
-{
-	static char line[65536], words[65536], second[65536];
-	const struct devices_config *a = &cfg.run.dev, *b = &again.run.dev;
-	char *argv[MAX_ARGS + 1];
-	int n = config_print_run(&cfg, line, sizeof(line));
-
-	cr_assert_eq(n, (int)strlen(line));
-	strcpy(words, line);
-	n = unquote(words, argv, MAX_ARGS);
-	memset(&err, 0, sizeof(err));
-	cr_assert_eq(config_parse(&again, n, argv, &err), 0, "%s: %s", line, err.text);
-	cr_assert_eq(a->transport, b->transport, "%s", line);
-	cr_assert_eq(a->nnet, b->nnet, "%s", line);
-	for (unsigned i = 0; i < a->nnet; i++)
-		same_net(&a->net[i], &b->net[i], line);
-	cr_assert_eq(a->ndisk, b->ndisk, "%s", line);
-	for (unsigned i = 0; i < a->ndisk; i++)
-		same_disk(&a->disk[i], &b->disk[i], line);
-	same_simple(&a->rng, &b->rng, line);
-	same_simple(&a->balloon, &b->balloon, line);
-	same_simple(&a->console, &b->console, line);
-	cr_assert_eq(a->nport, b->nport, "%s", line);
-	for (unsigned i = 0; i < a->nport; i++) {
-		same_text(a->port[i].name, b->port[i].name, line);
-		same_text(a->port[i].path, b->port[i].path, line);
-	}
-	config_print_run(&again, second, sizeof(second));
-	cr_assert_str_eq(line, second);
-	config_free(&again);
-}
-
 Test(devices_printed, with_defaults_spelt_out)
 {
 #define COMMON                                                                                                 \
@@ -797,7 +599,7 @@ Test(devices_printed, with_defaults_spelt_out)
 
 	takes("-n user -d a --rng --balloon --console virtio");
 	config_print_run(&cfg, line, sizeof(line));
-	cr_expect(strstr(line, " --net=user,queues=1,csum=on,tso=on,uso=on,mrg_rxbuf=on," COMMON " "), "%s",
+	cr_expect(strstr(line, " --net=user,queues=1,csum=on,tso=on,uso=off,mrg_rxbuf=on," COMMON " "), "%s",
 		  line);
 	cr_expect(strstr(line, " --disk=path=a,ro=off,direct=off,cache=writeback,queues=1," COMMON " "), "%s",
 		  line);
@@ -838,9 +640,9 @@ static uint32_t fuzz_next(uint32_t n)
 }
 
 static const char *const common_values[] = {
-	"transport=pci",   "transport=mmio", "notify=exit",   "irq=ioctl",        "doorbell=pio",
-	"packed",          "in_order=on",    "event_idx=off", "indirect=off",     "queue-size=256",
-	"queue-size=1024", "pin=2-5+8",      "pin=0",         "notify=ioeventfd", "event_idx=on",
+	"bits=all",        "bits=common", "transport=pci", "transport=mmio",   "notify=exit",  "irq=ioctl",
+	"doorbell=pio",    "packed",      "in_order=on",   "event_idx=off",    "indirect=off", "queue-size=256",
+	"queue-size=1024", "pin=2-5+8",   "pin=0",         "notify=ioeventfd", "event_idx=on",
 };
 static const char *const net_values[] = {
 	"mac=52:54:00:12:34:56",
@@ -851,13 +653,25 @@ static const char *const net_values[] = {
 	"csum=off",
 	"tso=off",
 	"uso=off",
+	"uso",
+	"bits=all",
 	"csum=on",
 	"mrg_rxbuf=off",
 };
 static const char *const user_values[] = {"hostfwd=tcp::2222-:22", "hostfwd=udp:127.0.0.1:53-:53"};
-static const char *const tap_values[] = {"ifname=tap0", "queues=4", "queues=16", "ifname=a,,b", "fd=5"};
+static const char *const tap_values[] = {"ifname=tap0", "queues=4", "queues=16",       "ifname=a,,b",
+					 "fd=5",        "vhost",    "vhost,poll-us=50"};
+static const char *const remote_values[] = {"path=/run/s", "path=a,,b", "server",
+					    "wait=0",      "wait=1.5s", "reconnect=20ms"};
 static const char *const disk_values[] = {"ro",       "direct",     "aio=uring",          "aio=sync",
 					  "queues=3", "serial=S 1", "cache=writethrough", "ro=off"};
+static const char *const generic_options[] = {
+	"vsock=7",
+	"scsi=vhost,wwpn=naa.5001405a2b3c4d5e,queues=3",
+	"fs=vhost-user,path=it's,tag=x y",
+	"device=vhost-user,path=s,type=gpu,queues=2,config=00ff1234",
+	"device=vhost-user,path=s,type=63,server",
+};
 static const char *const port_values[] = {"port=agent:/tmp/a.sock", "port=a:b,,c", "port=b.0:it's"};
 static const char *const files[] = {"a", "path=vdpa", "path=a=b", "b,,c", "it's", "x y", "path=\n"};
 
@@ -874,7 +688,7 @@ static void add_some(char *value, size_t size, const char *const *from, uint32_t
 /* An option with its value, of which most are right. */
 static void some_option(char *arg, size_t size)
 {
-	switch (fuzz_next(7)) {
+	switch (fuzz_next(9)) {
 	case 0:
 		snprintf(arg, size, "--net=user");
 		add_some(arg, size, user_values, N(user_values), 2);
@@ -896,6 +710,13 @@ static void some_option(char *arg, size_t size)
 	case 5:
 		snprintf(arg, size, "--console=virtio");
 		add_some(arg, size, port_values, N(port_values), 3);
+		break;
+	case 6:
+		snprintf(arg, size, fuzz_next(2) ? "--net=vhost-user,path=s" : "--disk=vhost-user,path=s");
+		add_some(arg, size, remote_values, N(remote_values), 3);
+		break;
+	case 7:
+		snprintf(arg, size, "--%s", generic_options[fuzz_next(N(generic_options))]);
 		break;
 	default:
 		snprintf(arg, size, fuzz_next(2) ? "--transport=mmio" : "--transport=pci");
