@@ -62,14 +62,11 @@ int add_generic(struct devices *all, const struct generic_options *o, unsigned n
 int add_console(struct devices *all, const struct devices_config *cfg, const struct devices_console *ends,
 		struct err *e);
 
-/* A live change on its way. */
+/* A live change: how it is to be made, and how it went. */
 struct move {
-	const struct devices_vcpus *vcpus;
-	uint64_t paused_ns; /* how long they stood still */
+	struct virtio_move_how how;
 	struct virtio_moved moved;
 };
-void move_begin(struct move *m); /* the vCPUs stand still from here */
-void move_end(struct move *m);   /* ... to here */
 
 /* To what --net or --disk would say. */
 int move_net(struct devices *all, struct device *d, const struct net_options *o, struct move *m, struct err *e);

@@ -4,23 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "lib/clock.h"
 #include "vmm/config_options.h"
 #include "vmm/devices_parts.h"
-
-void move_begin(struct move *m)
-{
-	m->vcpus->stand_still(m->vcpus->opaque, true);
-	m->paused_ns = clock_ns(CLOCK_MONOTONIC);
-}
-
-void move_end(struct move *m)
-{
-	m->paused_ns = clock_ns(CLOCK_MONOTONIC) - m->paused_ns;
-	m->vcpus->stand_still(m->vcpus->opaque, false);
-}
 
 static struct device *find(struct devices *all, const char *name)
 {
@@ -50,7 +36,9 @@ int devices_datapath(struct devices *all, const char *name, const char *words,
 		     const struct devices_vcpus *vcpus, char *text, size_t size, struct err *e)
 {
 	struct device *d = find(all, name);
-	struct move m = {.vcpus = vcpus};
+	struct move m = {
+		.how = {.drain_ms = DRAIN_MS, .stand_still = vcpus->stand_still, .opaque = vcpus->opaque},
+	};
 	struct config *cfg;
 	const char *before;
 	int rc;
@@ -78,6 +66,6 @@ int devices_datapath(struct devices *all, const char *name, const char *words,
 	snprintf(text, size,
 		 "%s: from %s to %s; vCPUs stood still for %" PRIu64 " us, nobody served it for %" PRIu64
 		 " of them",
-		 name, before, served_by(d->virtio), m.paused_ns / 1000, m.moved.stopped_ns / 1000);
+		 name, before, served_by(d->virtio), m.moved.stood_still_ns / 1000, m.moved.stopped_ns / 1000);
 	return 0;
 }

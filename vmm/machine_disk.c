@@ -124,9 +124,7 @@ int move_disk(struct devices *all, struct device *d, const struct disk_options *
 	int rc = serve(all, d, o, d->disk_options->queues, d->virtio->loop, &s, e);
 
 	if (!rc) {
-		move_begin(m);
-		rc = blk_move(d->virtio, s.disk, s.remote, DRAIN_MS, &m->moved, e);
-		move_end(m);
+		rc = blk_move(d->virtio, s.disk, s.remote, &m->how, &m->moved, e);
 	}
 	if (rc)
 		give_back(&s);

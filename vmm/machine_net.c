@@ -238,9 +238,7 @@ int move_net(struct devices *all, struct device *d, const struct net_options *o,
 	int rc = serve(all, d, o, d->net->queues, d->virtio->loop, &s, e);
 
 	if (!rc) {
-		move_begin(m);
-		rc = net_move(d->virtio, s.own_ports ? s.port : NULL, s.remote, DRAIN_MS, &m->moved, e);
-		move_end(m);
+		rc = net_move(d->virtio, s.own_ports ? s.port : NULL, s.remote, &m->how, &m->moved, e);
 	}
 	if (rc)
 		give_back(&s);

@@ -33,6 +33,7 @@ struct virtio_device *blk_new(const struct blk_config *c, struct err *e);
  * has changed hands.  -EOPNOTSUPP: the driver has read a configuration (size, limits) that would not hold any
  * more. */
 struct virtio_moved;
-int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remote, unsigned drain_ms,
-	     struct virtio_moved *moved, struct err *e);
+struct virtio_move_how;
+int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remote,
+	     const struct virtio_move_how *how, struct virtio_moved *moved, struct err *e);
 #endif

@@ -137,8 +137,8 @@ static void resized(void *opaque)
 	virtio_config_changed(opaque);
 }
 
-int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remote, unsigned drain_ms,
-	     struct virtio_moved *moved, struct err *e)
+int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remote,
+	     const struct virtio_move_how *how, struct virtio_moved *moved, struct err *e)
 {
 	struct blk *b = blk_of(dev);
 	struct blk_swap s = {.b = b, .to = disk, .from = b->disk, .remote = remote};
@@ -147,7 +147,7 @@ int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remo
 		.remote = remote,
 		.swap = swap,
 		.opaque = &s,
-		.drain_ms = drain_ms,
+		.how = how,
 	};
 	int rc = fits(&s, e);
 

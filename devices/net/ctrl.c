@@ -204,6 +204,7 @@ static int offloads(struct net *net, uint8_t cmd, struct data *d)
 		if (c.rc)
 			return c.rc;
 	}
+	net->offloads = (net->features & NET_HOST_OFFLOADS) | on;
 	return 0;
 }
 

@@ -18,8 +18,7 @@ struct net_swap {
 /* A port as the driver wants it now. */
 static int prepare(const struct net *net, unsigned i, struct net_port *port)
 {
-	const uint64_t offloads = net->features & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS);
-	int rc = port->ops->set_features(port, offloads, NET_HDR_LEN);
+	int rc = port->ops->set_features(port, net->offloads, NET_HDR_LEN);
 
 	if (!rc && i && port->ops->set_active)
 		rc = port->ops->set_active(port, net->pair[i].active);
@@ -92,20 +91,19 @@ static bool limited(const struct net *net)
 }
 
 int net_move(struct virtio_device *dev, struct net_port *const *ports, struct datapath *remote,
-	     unsigned drain_ms, struct virtio_moved *moved, struct err *e)
+	     const struct virtio_move_how *how, struct virtio_moved *moved, struct err *e)
 {
 	struct net *net = net_of(dev);
 	struct net_swap s = {.net = net, .ports = ports};
 	struct datapath *const old = dev->remote;
 	const bool was_down = net->gone;
-	/* Without VIRTIO_NET_F_MQ or a control queue this is nobody's queue. */
 	const uint64_t last_queue = NET_BIT(2 * net->npairs);
 	const struct virtio_move move = {
 		.remote = remote,
-		.local_queues = dev->local_queues | last_queue,
+		.local_queues = dev->local_queues,
 		.swap = swap,
 		.opaque = &s,
-		.drain_ms = drain_ms,
+		.how = how,
 	};
 	int rc;
 

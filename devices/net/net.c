@@ -99,6 +99,7 @@ void net_set_mac(struct net *net, const uint8_t mac[ETH_ALEN])
 static void forget(struct net *net, uint64_t accepted)
 {
 	net->features = accepted;
+	net->offloads = accepted & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS);
 	net->announce = false;
 	net->active_pairs = 1;
 	net_filter_init(&net->filter, net_has(net, VIRTIO_NET_F_CTRL_RX), net_has(net, VIRTIO_NET_F_CTRL_VLAN),
@@ -134,12 +135,10 @@ unsigned net_ctrl_index(const struct net *net, uint64_t features)
 	return features & NET_BIT(VIRTIO_NET_F_MQ) ? 2 * net->npairs : 2;
 }
 
-/* Of a device that is served elsewhere. */
+/* Of a device that is served elsewhere: the control queue, and what has no meaning with these features. */
 static void serve_control_here(struct net *net, uint64_t features)
 {
-	net->dev.local_queues = 0;
-	if (features & NET_BIT(VIRTIO_NET_F_CTRL_VQ))
-		net->dev.local_queues = UINT64_C(1) << net_ctrl_index(net, features);
+	net->dev.local_queues = UINT64_MAX << net_ctrl_index(net, features);
 }
 
 static int negotiated(struct virtio_device *dev, uint64_t accepted)
@@ -382,6 +381,10 @@ static int check(const struct net_config *c, struct err *e)
 			       VIRTIO_MAX_QUEUE_SIZE);
 	if (c->mtu && c->mtu < MTU_MIN)
 		return err_set(e, -EINVAL, "--net: mtu=%u: %u to 65535", c->mtu, MTU_MIN);
+	if (c->remote && (c->rx.bytes_per_s || c->rx.packets_per_s || c->tx.bytes_per_s || c->tx.packets_per_s))
+		return err_set(e, -EOPNOTSUPP,
+			       "%s: rate= holds only while this process serves the queues, not %s", c->name,
+			       c->remote->ops->name);
 	if (c->mac[0] & 1)
 		return err_set(e, -EINVAL,
 			       "--net: mac=%02x:%02x:%02x:%02x:%02x:%02x is the address of a group\n"

@@ -40,8 +40,9 @@ struct virtio_device *net_new(const struct net_config *c, struct err *e);
  * now is its own, and the driver is asked to tell its neighbours where it is.  -errno with a sentence in e:
  * nothing has changed hands. */
 struct virtio_moved;
+struct virtio_move_how;
 int net_move(struct virtio_device *dev, struct net_port *const *ports, struct datapath *remote,
-	     unsigned drain_ms, struct virtio_moved *moved, struct err *e);
+	     const struct virtio_move_how *how, struct virtio_moved *moved, struct err *e);
 
 /* Any thread.  Down: the driver is told and frames are dropped both ways.  A port that is gone stays down. */
 void net_set_link(struct virtio_device *dev, bool up);

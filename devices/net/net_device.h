@@ -99,6 +99,7 @@ struct net {
 	struct net_filter filter; /* the pairs have copies */
 	unsigned active_pairs;
 	struct iovec *ctrl_iov; /* [NET_CHAIN_IOV] */
+	uint64_t offloads;      /* of those accepted: on now */
 
 	struct net_pair pair[];
 };
@@ -133,7 +134,8 @@ static inline void net_count(_Atomic uint64_t *counter, uint64_t n)
 
 /* Do these features stand without any that are missing (5.1.3.1)? */
 bool net_features_stand(uint64_t features);
-/* The control queue's index with these features; they have VIRTIO_NET_F_CTRL_VQ. */
+/* The control queue's index with these features, if they have VIRTIO_NET_F_CTRL_VQ.  From there on no queue is
+ * a data queue. */
 unsigned net_ctrl_index(const struct net *net, uint64_t features);
 /* Becomes the pair's: its calls come here. */
 void net_pair_port(struct net_pair *p, struct net_port *port);

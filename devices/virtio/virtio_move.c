@@ -135,7 +135,7 @@ static int drain_for_move(struct virtio_device *dev, const struct virtio_move *m
 			       "%s: with packed rings nobody can see whether %s has answered all\n"
 			       "Start with packed=off to be able to change.",
 			       dev->name, dev->remote->ops->name);
-	return drain(dev, queues, m->drain_ms, e);
+	return drain(dev, queues, m->how->drain_ms, e);
 }
 
 /* --- the move --- */
@@ -237,19 +237,40 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 		       dev->name, name, strerror(-rc), server_of(dev, old)->ops->name, strerror(-back));
 }
 
+static int may_move(struct virtio_device *dev, const struct virtio_move *m, struct err *e)
+{
+	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return err_set(e, -EIO, "%s: waits for its driver to reset it", dev->name);
+	return virtio_move_fits(dev, m->remote, m->local_queues, e);
+}
+
+static void stand_still(const struct virtio_move *m, bool on)
+{
+	if (m->how->stand_still)
+		m->how->stand_still(m->how->opaque, on);
+}
+
+/* A vCPU that waits for the lock cannot stand still, so it is let go of between the two looks. */
 int virtio_move(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
 		struct err *e)
 {
+	uint64_t began;
 	int rc;
 
 	*moved = (struct virtio_moved){0};
 	virtio_lock(dev);
-	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
-		rc = err_set(e, -EIO, "%s: waits for its driver to reset it", dev->name);
-	else
-		rc = virtio_move_fits(dev, m->remote, m->local_queues, e);
+	rc = may_move(dev, m, e);
+	virtio_unlock(dev);
+	if (rc)
+		return rc;
+	began = now_ns();
+	stand_still(m, true);
+	virtio_lock(dev);
+	rc = may_move(dev, m, e);
 	if (!rc)
 		rc = change(dev, m, moved, e);
 	virtio_unlock(dev);
+	stand_still(m, false);
+	moved->stood_still_ns = now_ns() - began;
 	return rc;
 }

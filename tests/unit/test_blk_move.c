@@ -162,12 +162,12 @@ static void live(void)
 
 static int to_remote(struct fake_datapath *f)
 {
-	return blk_move(g.dev, NULL, &f->dp, 50, &moved, &e);
+	return blk_move(g.dev, NULL, &f->dp, &(struct virtio_move_how){.drain_ms = 50}, &moved, &e);
 }
 
 static int to_disk(struct fake_disk *d)
 {
-	return blk_move(g.dev, &d->disk, NULL, 50, &moved, &e);
+	return blk_move(g.dev, &d->disk, NULL, &(struct virtio_move_how){.drain_ms = 50}, &moved, &e);
 }
 
 static bool reads(unsigned sector)
@@ -371,7 +371,9 @@ Test(blk_move, another_that_does_not_drain_is_waited_for)
 	cr_assert_eq(to_remote(&remote), 0, "%s", e.text);
 	send_writes(r, 0x79);
 	cr_assert_eq(pthread_create(&t, NULL, serve_later, &remote), 0);
-	cr_assert_eq(blk_move(g.dev, &other->disk, NULL, 5000, &moved, &e), 0, "%s", e.text);
+	cr_assert_eq(blk_move(g.dev, &other->disk, NULL, &(struct virtio_move_how){.drain_ms = 5000}, &moved,
+			      &e),
+		     0, "%s", e.text);
 	pthread_join(t, NULL);
 	cr_expect_eq(remote.stopped[0].next, 0);
 	cr_expect_geq(moved.drained_ns, 1000000);
@@ -791,7 +793,9 @@ static void a_hundred_moves(void)
 		pausing = true;
 		pthread_mutex_lock(&vcpu);
 		pausing = false;
-		cr_assert_eq(blk_move(g.dev, to, to ? NULL : &remote.dp, 5000, &moved, &e), 0, "%s", e.text);
+		cr_assert_eq(blk_move(g.dev, to, to ? NULL : &remote.dp,
+				      &(struct virtio_move_how){.drain_ms = 5000}, &moved, &e),
+			     0, "%s", e.text);
 		pthread_mutex_unlock(&vcpu);
 		for (const unsigned before = finished; finished - before < 2 * MANY;)
 			sched_yield();

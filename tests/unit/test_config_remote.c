@@ -256,10 +256,10 @@ Test(remote_error, numbers)
 
 Test(remote, vdpa)
 {
-	takes("-n vdpa,path=/dev/vhost-vdpa-0,queues=2 -d vdpa,path=/dev/vhost-vdpa-1,queues=2,bits=all");
+	takes("-n vdpa,path=/dev/vhost-vdpa-0 -d vdpa,path=/dev/vhost-vdpa-1,queues=2,bits=all");
 	cr_expect_eq(dev->net[0].kind, NET_VDPA);
 	cr_expect_str_eq(dev->net[0].remote.path, "/dev/vhost-vdpa-0");
-	cr_expect_eq(dev->net[0].queues, 2);
+	cr_expect_eq(dev->disk[0].queues, 2);
 	cr_expect_eq(dev->disk[0].kind, DISK_VDPA);
 	cr_expect_str_eq(dev->disk[0].remote.path, "/dev/vhost-vdpa-1");
 	cr_expect_null(dev->disk[0].path);

@@ -12,7 +12,7 @@
 #define SCREEN_COLUMNS 80
 #define SCREEN_LINES   24
 
-static const char *const topics[] = {NULL, "run", HELP_DEVICES, "doctor", "completion"};
+static const char *const topics[] = {NULL, "run", HELP_DEVICES, "ctl", "doctor", "completion"};
 
 Test(help, fits_the_screen)
 {
@@ -119,6 +119,25 @@ Test(help, of_doctor_has_every_option)
 			expect_option(config_help("doctor"), &option_defs[i], "help doctor");
 }
 
+static const char *const ctl_commands[] = {"pause", "resume",      "stats",   "power-button",
+					   "quit",  "resize-disk", "balloon", "datapath"};
+
+Test(help, of_ctl_has_every_command)
+{
+	for (size_t i = 0; i < sizeof(ctl_commands) / sizeof(ctl_commands[0]); i++)
+		cr_expect(has_word(config_help("ctl"), ctl_commands[i]), "misses %s", ctl_commands[i]);
+}
+
+/* "--disk vhost-user" has keys that --disk FILE has not. */
+Test(help, of_devices_has_what_a_back_end_is_told)
+{
+	const struct option_def disk = {.name = "disk vhost-user", .keys = config_disk_remote_keys};
+
+	expect_keys(config_help(HELP_DEVICES), &disk, "help devices");
+	cr_expect(has_word(config_help(HELP_DEVICES), "vhost-user"));
+	cr_expect(has_word(config_help(HELP_DEVICES), "vdpa"));
+}
+
 Test(help, in_general_has_every_command)
 {
 	for (size_t i = 0; i < ncommand_defs; i++) {
@@ -197,6 +216,30 @@ Test(manual, has_every_option)
 		expect_option(heads, &option_defs[i], "ringlet.1");
 		expect_keys(heads, &option_defs[i], "ringlet.1");
 	}
+}
+
+Test(manual, has_what_a_disk_with_a_back_end_is_told)
+{
+	const struct option_def disk = {.name = "disk vhost-user", .keys = config_disk_remote_keys};
+	const char *text = manual(".Fl d , -disk Cm vhost-user", ".Xc");
+
+	for (const struct key_def *key = key_next(disk.keys); strcmp(key->name, "transport");
+	     key = key_next(key))
+		if (key_is_public(key))
+			cr_expect(has_word(text, key->name), "misses %s", key->name);
+}
+
+Test(manual, has_every_command_of_ctl)
+{
+	const char *text = manual(".Sh DESCRIPTION", ".Ss Options everywhere");
+
+	for (size_t i = 0; i < sizeof(ctl_commands) / sizeof(ctl_commands[0]); i++)
+		cr_expect(has_word(text, ctl_commands[i]), "misses %s", ctl_commands[i]);
+}
+
+Test(manual, says_no_more_that_devices_served_elsewhere_are_missing)
+{
+	cr_expect_null(strstr(manual(".Sh CAVEATS", "standard error"), "not in this version"));
 }
 
 Test(manual, has_every_command)

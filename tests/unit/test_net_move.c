@@ -115,7 +115,8 @@ static int move_over(struct fake_datapath *to, struct fake_port *over)
 		list[i] = &over[i].port;
 	if (to && over)
 		to->opaque = over;
-	rc = net_move(r.dev, over ? list : NULL, to ? &to->dp : NULL, 20, &moved, &e);
+	rc = net_move(r.dev, over ? list : NULL, to ? &to->dp : NULL, &(struct virtio_move_how){.drain_ms = 20},
+		      &moved, &e);
 	if (!rc && over)
 		ports = over;
 	net_rig_settle(&r);
@@ -331,6 +332,16 @@ Test(net_move, pairs_that_take_part_do_so_over_the_new_ports)
 		expect_traffic(i, 10 * i);
 		expect_no_buffer_lost(i);
 	}
+}
+
+Test(net_move, offloads_that_the_driver_turned_off_stay_off)
+{
+	uint8_t off[10] = {VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET};
+
+	start(1, CTRL | OFFLOADS | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
+	cr_assert_eq(net_rig_command(&r, 2, off, sizeof(off)), VIRTIO_NET_OK);
+	cr_assert_eq(move_over(&remote, other), 0, "%s", e.text);
+	cr_expect_eq(other[0].accepted, BIT(VIRTIO_NET_F_CSUM));
 }
 
 Test(net_move, filters_hold_afterwards)
@@ -799,8 +810,9 @@ static void a_hundred_moves(void)
 		pausing = true;
 		pthread_mutex_lock(&vcpus);
 		pausing = false;
-		cr_assert_eq(net_move(r.dev, NULL, n % 2 ? NULL : &remote.dp, 5000, &moved, &e), 0, "%s",
-			     e.text);
+		cr_assert_eq(net_move(r.dev, NULL, n % 2 ? NULL : &remote.dp,
+				      &(struct virtio_move_how){.drain_ms = 5000}, &moved, &e),
+			     0, "%s", e.text);
 		pthread_mutex_unlock(&vcpus);
 		for (const unsigned in = came, out = went; came - in < 10 || went - out < 10;)
 			sched_yield();

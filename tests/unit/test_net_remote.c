@@ -151,6 +151,31 @@ Test(net_remote, the_next_driver_may_have_another_control_queue)
 	cr_expect_eq(command(4, SET_PAIRS, 2, 0), VIRTIO_NET_OK);
 }
 
+Test(net_remote, queues_that_mean_nothing_are_not_given_to_it)
+{
+	r.config.npairs = 3;
+	net_rig_make(&r);
+	cr_assert(net_rig_negotiate(&r, CTRL | RX_MODE));
+	for (unsigned q = 0; q < 7; q++)
+		net_rig_queue(&r, q, 16);
+	net_rig_driver_ok(&r);
+	cr_expect_eq(remote.running, 3);
+	cr_assert(net_rig_negotiate(&r, 0));
+	for (unsigned q = 0; q < 3; q++)
+		net_rig_queue(&r, q, 16);
+	net_rig_driver_ok(&r);
+	cr_expect_eq(remote.running, 3);
+}
+
+Test(net_remote, a_rate_is_refused)
+{
+	struct err e;
+
+	r.config.tx.packets_per_s = 1000;
+	cr_expect_null(cannot_be_made(&e));
+	cr_expect(strstr(e.text, "rate= holds only"), "%s", e.text);
+}
+
 /* --- what is offered --- */
 
 Test(net_remote, offers_what_device_ports_and_datapath_all_can)

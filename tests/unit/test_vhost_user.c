@@ -334,15 +334,30 @@ Test(vhost_user, held_frames_are_no_reason_to_disconnect)
 	rig_stop();
 }
 
-Test(vhost_user, a_packed_position_beyond_the_ring_ends_the_connection)
+static void packed_lie(uint32_t base)
 {
 	rig.accepted = PACKED;
 	rig_make();
 	cr_assert_eq(rig_start(), 0);
-	peer_lie(rig.peer, RING_SIZE);
+	peer_lie(rig.peer, base);
 	rig_stop();
 	cr_expect(rig.side[0].q.lost);
 	cr_expect_not(rig_info().connected);
+}
+
+Test(vhost_user, a_packed_position_beyond_the_ring_ends_the_connection)
+{
+	packed_lie(RING_SIZE);
+}
+
+Test(vhost_user, so_does_a_used_one)
+{
+	packed_lie((0x8000u | RING_SIZE) << 16 | 0x8000);
+}
+
+Test(vhost_user, so_does_an_available_one)
+{
+	packed_lie(0x8000u << 16 | 0x8000 | RING_SIZE);
 }
 
 Test(vhost_user, a_split_position_that_is_a_lie_is_not_believed)

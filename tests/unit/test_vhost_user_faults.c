@@ -223,6 +223,32 @@ Test(vhost_user_faults, refuses)
 		rounds(m, PEER_REFUSES, messages[m].request == VHOST_USER_RESET_DEVICE);
 }
 
+Test(vhost_user_faults, one_that_refuses_a_queue_lets_go_of_all)
+{
+	rig_make();
+	peer_script(rig.peer, VHOST_USER_SET_VRING_ADDR, PEER_REFUSES, 1);
+	cr_expect_eq(rig_start(), -EREMOTEIO);
+	cr_expect_eq(peer_count(rig.peer, VHOST_USER_GET_VRING_BASE), 2);
+	rig_add(0);
+	eventfd_write(rig.side[0].q.kick_fd, 1);
+	usleep(2000);
+	cr_expect_eq(rig_collect(0), 0);
+	cr_expect_eq(rig_start(), 0);
+	cr_expect(rig_all_back(0));
+	cr_expect_eq(peer_connections(rig.peer), 1);
+	rig_stop();
+}
+
+Test(vhost_user_faults, takes_no_features)
+{
+	rig.peer_config.protocol = P(STATUS) | P(REPLY_ACK);
+	rig_make();
+	peer_script(rig.peer, VHOST_USER_GET_STATUS, PEER_ZERO, 0);
+	cr_expect_eq(rig_start(), -EREMOTEIO);
+	cr_expect_eq(rig_start(), 0);
+	rig_stop();
+}
+
 Test(vhost_user_faults, answers_for_another_queue)
 {
 	rig_make();

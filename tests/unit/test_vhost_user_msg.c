@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -144,6 +145,51 @@ Test(vhost_user_msg, a_line_says_what_a_message_does)
 			 "?");
 	cr_expect_eq(strlen(vhost_user_msg_text(&num, 9, line, 8)), 7, "a short buffer is kept to");
 }
+
+/* --- the in-flight buffer --- */
+
+static int inflight(uint64_t offset, uint64_t size, off_t file)
+{
+	struct vhost_user_msg m = {
+		.request = VHOST_USER_GET_INFLIGHT_FD,
+		.flags = VHOST_USER_VERSION | VHOST_USER_REPLY,
+		.size = sizeof(m.inflight),
+		.inflight = {.mmap_size = size, .mmap_offset = offset, .num_queues = 1, .queue_size = 64},
+	};
+	struct vhost_user_inflight f = {.fd = -1};
+	struct vhost_user_conn c;
+	int fd = memfd_create("inflight", MFD_CLOEXEC), rc;
+
+	cr_assert_eq(ftruncate(fd, file), 0);
+	vhost_user_conn_init(&c, 100);
+	c.fd = dup(sv[0]);
+	c.broken = 0;
+	vhost_user_conn_begin(&c);
+	cr_assert_eq(vhost_user_send(sv[1], &m, &fd, 1, in_ms(100)), 0);
+	rc = vhost_user_inflight_get(&f, &c, 1, 64);
+	cr_expect_eq(f.fd >= 0, !rc);
+	vhost_user_inflight_drop(&f);
+	vhost_user_conn_close(&c);
+	close(fd);
+	return rc;
+}
+
+Test(vhost_user_msg, a_buffer_that_lies_in_its_file_is_taken)
+{
+	cr_expect_eq(inflight(0, 4096, 4096), 0);
+	cr_expect_eq(inflight(4096, 4096, 8192), 0);
+}
+
+Test(vhost_user_msg, a_buffer_that_does_not_is_refused)
+{
+	cr_expect_eq(inflight(0, 4097, 4096), -EPROTO);
+	cr_expect_eq(inflight(1, 4096, 4096), -EPROTO);
+	cr_expect_eq(inflight(UINT64_MAX - 100, 4096, 4096), -EPROTO);
+	cr_expect_eq(inflight(0, UINT64_MAX, 4096), -EPROTO);
+	cr_expect_eq(inflight(0, 0, 4096), -EPROTO);
+}
+
+/* --- the socket --- */
 
 Test(vhost_user_msg, who_listens_is_seen_without_connecting)
 {

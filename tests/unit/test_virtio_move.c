@@ -86,7 +86,8 @@ TestSuite(virtio_move, .init = setup, .fini = teardown, .timeout = 20);
 
 static int move(struct fake_datapath *to)
 {
-	const struct virtio_move mv = {.remote = to ? &to->dp : NULL, .drain_ms = 20};
+	const struct virtio_move mv = {.remote = to ? &to->dp : NULL,
+				       .how = &(struct virtio_move_how){.drain_ms = 20}};
 
 	return virtio_move(&f.dev, &mv, &moved, &e);
 }
@@ -288,6 +289,41 @@ Test(virtio_move, offers_what_the_new_datapath_serves_from_then_on)
 	cr_expect(f.dev.offered & BIT(VIRTIO_F_RING_PACKED));
 }
 
+static unsigned stood, lock_held, served_standing;
+
+static void stand_still(void *opaque, bool on)
+{
+	(void)opaque;
+	stood = stood * 10 + (on ? 1 : 2);
+	served_standing = on ? 0 : (unsigned)(a.running | b.running);
+	/* A vCPU may wait for it, and then would never stand still. */
+	if (pthread_mutex_trylock(&f.dev.lock))
+		lock_held++;
+	else
+		pthread_mutex_unlock(&f.dev.lock);
+}
+
+Test(virtio_move, the_vcpus_stand_still_from_before_the_stop_until_after_the_start)
+{
+	const struct virtio_move_how how = {.stand_still = stand_still};
+	struct virtio_move mv = {.remote = &b.dp, .how = &how};
+
+	live(&a, 0);
+	cr_assert_eq(virtio_move(&f.dev, &mv, &moved, &e), 0, "%s", e.text);
+	cr_expect_eq(stood, 12);
+	cr_expect_eq(lock_held, 0);
+	cr_expect_eq(served_standing, 3);
+	cr_expect_geq(moved.stood_still_ns, moved.stopped_ns);
+	/* They go on after a refusal too, and do not stop for what is refused beforehand. */
+	mv.remote = &a.dp;
+	a.start_err = -EIO;
+	cr_assert_eq(virtio_move(&f.dev, &mv, &moved, &e), -EIO);
+	cr_expect_eq(stood, 1212);
+	a.offer.max_queues = 1;
+	cr_assert_eq(virtio_move(&f.dev, &mv, &moved, &e), -EOPNOTSUPP);
+	cr_expect_eq(stood, 1212);
+}
+
 static unsigned swaps, served_at_swap;
 static int swap_rc;
 
@@ -301,7 +337,7 @@ static int swap(void *opaque, bool to_new)
 
 Test(virtio_move, the_model_swaps_while_nobody_serves_and_back_on_failure)
 {
-	const struct virtio_move mv = {.remote = &b.dp, .swap = swap};
+	const struct virtio_move mv = {.remote = &b.dp, .swap = swap, .how = &(struct virtio_move_how){0}};
 
 	live(&a, 0);
 	b.start_err = -EIO;
@@ -315,7 +351,7 @@ Test(virtio_move, the_model_swaps_while_nobody_serves_and_back_on_failure)
 
 Test(virtio_move, a_swap_that_fails_changes_nothing)
 {
-	const struct virtio_move mv = {.remote = &b.dp, .swap = swap};
+	const struct virtio_move mv = {.remote = &b.dp, .swap = swap, .how = &(struct virtio_move_how){0}};
 
 	live(&a, 0);
 	swap_rc = -ENOMEM;
