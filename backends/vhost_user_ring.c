@@ -1,4 +1,3 @@
-/* #syscalls: */
 #include "backends/vhost_user_ring.h"
 
 #include <errno.h>

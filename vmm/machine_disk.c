@@ -95,6 +95,7 @@ int add_disk(struct devices *all, const struct disk_options *o, unsigned number,
 		.nqueues = o->queues,
 		.queue_size = o->virtio.queue_size ? o->virtio.queue_size : 256,
 		.serial = o->serial,
+		.common_limits = !o->virtio.all_bits,
 		.writethrough = o->writethrough,
 		.hidden = hidden_disk_bits(o),
 	};

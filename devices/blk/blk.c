@@ -130,6 +130,7 @@ struct virtio_device *blk_new(const struct blk_config *c, struct err *e)
 	b->disk = c->disk;
 	b->dev.remote = c->remote;
 	b->dev.answered_queues = UINT64_MAX;
+	b->common_limits = c->common_limits;
 	b->writethrough = c->writethrough;
 	b->writeback = !c->writethrough;
 	if (c->serial)

@@ -20,6 +20,7 @@ struct blk_config {
 	struct disk *disk;           /* NULL: remote serves the queues */
 	struct datapath *remote;     /* whose configuration space says what the disk is; NULL: this process */
 	const char *serial;          /* as many as BLK_SERIAL_LEN bytes of it are used; NULL: none */
+	bool common_limits;          /* tells the driver of no larger requests than storage daemons take too */
 	bool writethrough;           /* writes are stable when they end, until the driver asks for writeback */
 	uint64_t hidden;             /* feature bits the driver is not to see */
 };

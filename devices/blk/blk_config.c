@@ -7,22 +7,32 @@
 
 #include "devices/blk/disk.h"
 
-static uint32_t seg_max(const struct virtio_device *dev)
+/* A driver keeps to what it has read, so a disk can only be moved to who takes as much. */
+struct limits {
+	uint32_t seg_max, discard_sectors, zero_sectors, range_segs;
+};
+
+static const struct limits ours = {BLK_SEG_MAX, BLK_DISCARD_SECTORS, BLK_ZERO_SECTORS, BLK_RANGE_SEGS};
+/* qemu-storage-daemon 7.2 to 10.0, by vhost-user and by VDUSE. */
+static const struct limits common = {126, 32768, 32768, 1};
+
+static uint32_t seg_max(const struct virtio_device *dev, uint32_t most)
 {
 	unsigned room = dev->queue[0].max_size - 2u;
 
 	/* Without indirect descriptors a request must fit into the ring. */
-	return room < BLK_SEG_MAX ? room : BLK_SEG_MAX;
+	return room < most ? room : most;
 }
 
 void blk_config_of_disk(const struct blk *b, const struct disk *d, struct virtio_blk_config *c)
 {
+	const struct limits *l = b->common_limits ? &common : &ours;
 	const unsigned per_block = d->block_size / 512;
 	const unsigned exp = (unsigned)__builtin_ctz(d->physical_block_size / d->block_size);
 
 	*c = (struct virtio_blk_config){
 		.capacity = htole64(d->size / 512),
-		.seg_max = htole32(seg_max(&b->dev)),
+		.seg_max = htole32(seg_max(&b->dev, l->seg_max)),
 		.blk_size = htole32(d->block_size),
 		.physical_block_exp = (uint8_t)exp,
 		.min_io_size = htole16((uint16_t)(1u << exp)),
@@ -31,14 +41,14 @@ void blk_config_of_disk(const struct blk *b, const struct disk *d, struct virtio
 		.num_queues = htole16((uint16_t)b->dev.nqueues),
 	};
 	if (!d->read_only && d->discard_granularity) {
-		c->max_discard_sectors = htole32(BLK_DISCARD_SECTORS);
-		c->max_discard_seg = htole32(BLK_RANGE_SEGS);
+		c->max_discard_sectors = htole32(l->discard_sectors);
+		c->max_discard_seg = htole32(l->range_segs);
 		c->discard_sector_alignment = htole32(
 			d->discard_granularity > d->block_size ? d->discard_granularity / 512 : per_block);
 	}
 	if (!d->read_only && d->write_zeroes) {
-		c->max_write_zeroes_sectors = htole32(BLK_ZERO_SECTORS);
-		c->max_write_zeroes_seg = htole32(BLK_RANGE_SEGS);
+		c->max_write_zeroes_sectors = htole32(l->zero_sectors);
+		c->max_write_zeroes_seg = htole32(l->range_segs);
 		c->write_zeroes_may_unmap = d->discard_granularity != 0;
 	}
 }

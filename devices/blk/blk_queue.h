@@ -24,6 +24,7 @@ struct blk { /* the device; what queues may look at */
 	struct disk *disk;             /* NULL: dev.remote serves the queues */
 	struct virtio_blk_config told; /* by dev.remote, when it last answered */
 	char serial[20];
+	bool common_limits;     /* as struct blk_config's */
 	bool writethrough;      /* what writeback starts as, negated */
 	_Atomic bool writeback; /* the driver flushes what it wants to keep (5.2.5.2) */
 };

@@ -262,6 +262,9 @@ static void reply(struct vhost_user_peer *p, struct vhost_user_msg *m, int fd, e
 	case PEER_WRONG_QUEUE:
 		bytes[VHOST_USER_HDR_LEN] ^= 1;
 		break;
+	case PEER_ZERO:
+		memset(bytes + VHOST_USER_HDR_LEN, 0, m->size);
+		break;
 	case PEER_ASKS:
 		if (ask(p->channel, &change, NULL, 0))
 			return;

@@ -23,6 +23,7 @@ enum peer_fault {
 	PEER_MANY_FDS,    /* more than any message may have */
 	PEER_REFUSES,     /* acknowledges with 1 */
 	PEER_WRONG_QUEUE, /* a state of another queue */
+	PEER_ZERO,        /* a payload of zeroes */
 	PEER_ASKS,        /* answers when its own request, by the channel, has been answered */
 };
 
