@@ -242,7 +242,7 @@ static int check(const struct vhost_user_config *c, struct err *e)
 {
 	if ((!c->path || !*c->path) && !c->fd)
 		return err_set(e, -EINVAL, "vhost-user: no path=, the socket of the back end");
-	if (!c->nqueues || c->nqueues > VHOST_USER_MAX_QUEUES)
+	if (c->nqueues > VHOST_USER_MAX_QUEUES)
 		return err_set(e, -EINVAL, "vhost-user: %u queues; it can be 1 to %u", c->nqueues,
 			       VHOST_USER_MAX_QUEUES);
 	if (c->config_len > VHOST_USER_MAX_CONFIG)
@@ -316,7 +316,9 @@ static int survey(struct vhost_user *v, const struct vhost_user_config *c, struc
 	const unsigned have = conn->queues ? conn->queues : v->net ? 2 : v->nqueues;
 	int rc;
 
-	if (v->nqueues > have)
+	if (!v->nqueues)
+		v->nqueues = !have ? 1 : have < VHOST_USER_MAX_QUEUES ? have : VHOST_USER_MAX_QUEUES;
+	if (v->nqueues > (have ? have : 1))
 		return err_set(e, -EINVAL, "vhost-user: the back end at path=%s has %u queues, not %u\n%s",
 			       v->path, have, v->nqueues,
 			       conn->queues ? "Use fewer queues="
@@ -327,6 +329,8 @@ static int survey(struct vhost_user *v, const struct vhost_user_config *c, struc
 			       "are %u",
 			       v->path, (unsigned long long)conn->mem_slots, c->mem->nregions);
 	v->max_queues = have < VHOST_USER_MAX_QUEUES ? have : VHOST_USER_MAX_QUEUES;
+	if (!v->max_queues)
+		v->max_queues = v->nqueues;
 	v->can_enable = vhost_user_has_protocol(conn);
 	v->opinion = OUTSIDE_DEVICE | (v->net ? NET_BITS : ~OUTSIDE_DEVICE);
 	v->features = conn->features & (RING_BITS | ~OUTSIDE_DEVICE);

@@ -13,18 +13,18 @@
 
 #define VHOST_USER_MAX_QUEUES 64
 
-struct vhost_user_config {           /* strings are copied */
-	const char *name;            /* "net0": for messages */
-	const char *path;            /* the socket */
-	bool server;                 /* we listen there and the back end connects */
-	const int *fd;               /* a connected socket to begin with; ours on success.  Or NULL */
-	unsigned wait_ms;            /* how long vhost_user_new() waits for the back end to be there */
-	unsigned reconnect_ms;       /* between tries to get it back; 0: its end is the device's */
-	unsigned reply_ms;           /* for each reply; 0: 5000 */
-	uint32_t device_type;        /* VIRTIO_ID_*: the protocol has no word for it */
-	unsigned nqueues;            /* wanted, 1 to VHOST_USER_MAX_QUEUES; net: data queues only */
-	uint16_t mtu;                /* net: what the guest is told, or 0 */
-	size_t config_len;           /* of the configuration space to be had there; 0: as device_type says */
+struct vhost_user_config {     /* strings are copied */
+	const char *name;      /* "net0": for messages */
+	const char *path;      /* the socket */
+	bool server;           /* we listen there and the back end connects */
+	const int *fd;         /* a connected socket to begin with; ours on success.  Or NULL */
+	unsigned wait_ms;      /* how long vhost_user_new() waits for the back end to be there */
+	unsigned reconnect_ms; /* between tries to get it back; 0: its end is the device's */
+	unsigned reply_ms;     /* for each reply; 0: 5000 */
+	uint32_t device_type;  /* VIRTIO_ID_*: the protocol has no word for it */
+	unsigned nqueues;      /* wanted, up to VHOST_USER_MAX_QUEUES; net: data queues only; 0: all it has */
+	uint16_t mtu;          /* net: what the guest is told, or 0 */
+	size_t config_len;     /* of the configuration space to be had there; 0: as device_type says */
 	const struct guest_mem *mem; /* to see now that it can be shared; or NULL */
 	struct evloop *loop;         /* the device's: a thread of its own, as a peer may block it */
 	void (*trace)(void *opaque, const char *text); /* each message; any thread.  Or NULL */

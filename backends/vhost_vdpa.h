@@ -9,10 +9,12 @@
  * cannot go on, failed() is called.
  *
  * Stopping.  Kicks are unbound; then the device is suspended where it can be, else waited for until it has
- * given back what it has taken, at most drain_ms (some daemons abort when they are reset with requests in
- * flight).  The reset comes last.  A split ring's position is the device's answer; where it gives none, the
- * used index, which repeats nothing if nothing was in flight.  queue.lost is set where requests were still in
- * flight when the time was up, and on a packed ring whose position nobody tells.
+ * given back what it has taken and rests, at most drain_ms (some daemons abort when they are reset with
+ * requests in flight).  The reset comes last.  A split ring's position is then its used index, a packed one's
+ * what the device has answered.  queue.lost is set where requests were still in flight when the time was up,
+ * and on a packed ring whose position nobody tells or that has moved since.
+ *
+ * DPDK's VDUSE device starts only if all of its queues are started; and its packed positions are wrong.
  *
  * Death.  The kernel keeps a VDUSE device whose daemon has died, and tells nobody.  A daemon that returns goes
  * on from its own log, and neither guest nor we notice.  A start(), stop() or open while it is away waits as

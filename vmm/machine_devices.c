@@ -127,6 +127,7 @@ int devices_open(struct devices **out, const struct devices_config *cfg, struct 
 		 const struct devices_console *console, struct err *e)
 {
 	struct devices *all = calloc(1, sizeof(*all));
+	unsigned number[GENERIC_VHOST_USER + 1] = {0}; /* of each kind so far */
 	int rc = 0;
 
 	*out = all;
@@ -138,7 +139,7 @@ int devices_open(struct devices **out, const struct devices_config *cfg, struct 
 	for (unsigned i = 0; !rc && i < cfg->nnet; i++)
 		rc = add_net(all, &cfg->net[i], i, e);
 	for (unsigned i = 0; !rc && i < cfg->ngeneric; i++)
-		rc = add_generic(all, &cfg->generic[i], i, e);
+		rc = add_generic(all, &cfg->generic[i], number[cfg->generic[i].kind]++, e);
 	if (!rc && cfg->console.on)
 		rc = add_console(all, cfg, console, e);
 	if (!rc && cfg->rng.on)

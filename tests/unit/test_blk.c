@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/blk/blk_queue.h"
 #include "lib/log.h"
 #include "tests/fake/fake_disk.h"
 
@@ -128,6 +129,19 @@ Test(blk, offers_mq_with_more_than_one_queue)
 	cr_expect(offered() & BIT(VIRTIO_BLK_F_MQ));
 	blk_rig_config(&g, &c);
 	cr_expect_eq(c.num_queues, 4);
+}
+
+Test(blk, limits_are_those_of_storage_daemons_where_it_may_move_to_one)
+{
+	struct virtio_blk_config c;
+
+	blk_rig_init(&g, &disk->disk);
+	blk_of(g.dev)->common_limits = true;
+	blk_rig_config(&g, &c);
+	cr_expect_eq(c.max_discard_seg, 1);
+	cr_expect_eq(c.max_discard_sectors, 32768);
+	cr_expect_eq(c.max_write_zeroes_seg, 1);
+	cr_expect_eq(c.max_write_zeroes_sectors, 32768);
 }
 
 Test(blk, configuration_describes_the_disk)

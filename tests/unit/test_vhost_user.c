@@ -68,6 +68,24 @@ Test(vhost_user, net_counts_pairs)
 	cr_expect_eq(offered().max_queues, 6);
 }
 
+Test(vhost_user, without_a_number_it_has_as_many_queues_as_the_back_end)
+{
+	rig.peer_config.queues = 5;
+	rig.config.device_type = VIRTIO_ID_FS;
+	rig.config.nqueues = 0;
+	rig_make();
+	cr_expect_eq(offered().max_queues, 5);
+}
+
+Test(vhost_user, without_a_number_and_without_mq_it_has_one_queue)
+{
+	rig.peer_config.protocol = 0;
+	rig.config.device_type = VIRTIO_ID_RNG;
+	rig.config.nqueues = 0;
+	rig_make();
+	cr_expect_eq(offered().max_queues, 1);
+}
+
 Test(vhost_user, too_few_queues_are_refused_with_a_sentence)
 {
 	rig.config.nqueues = 4;

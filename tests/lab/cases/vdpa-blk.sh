@@ -3,8 +3,7 @@
 # timeout: 300
 # only: test-all
 . "$(dirname "$0")/../lib.sh"
-# DRAFT: has never been run. It waits for "--disk vdpa,path=", and then this line and the one above it with "only" go.
-skip "a draft"
+PEER_LOGS=$tmp/peers
 . tests/peers/lib.sh
 trap 'peer_stop_all; if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null; fi; rm -rf "$tmp"' EXIT
 

@@ -14,9 +14,9 @@ socat -u VSOCK-LISTEN:1234 OPEN:"$tmp/from_guest",creat &
 in_guest --vsock 42 -- '
 modprobe vmw_vsock_virtio_transport || fail "the guest has no driver"
 [ -e /dev/vsock ] || fail "the driver does not find the device"
-socat -u VSOCK-LISTEN:5678 OPEN:/tmp/data,creat || fail "nobody came from the host"
+t socat -u VSOCK-LISTEN:5678 - >/tmp/data || fail "nobody came from the host"
 echo "sha $(sha256sum /tmp/data | cut -d " " -f 1)"
-socat -u OPEN:/tmp/data VSOCK-CONNECT:2:1234 || fail "the host does not answer"
+t socat -u - VSOCK-CONNECT:2:1234 </tmp/data || fail "the host does not answer"
 '
 expect_status 0 "talking through sockets"
 data=$(sha "$tmp/data")
