@@ -333,9 +333,9 @@ virtio_rows() {
 		virtio virtio-net-$t-user net $t "wait=irq who=user" --net user
 		virtio virtio-reset-$t reset $t "rounds=18" --disk "$work/disk"
 		virtio virtio-reset-$t-packed-irq reset $t "rounds=18 packed=1 wait=irq" --disk "$work/disk,packed=on"
-		virtio virtio-queue-reset-$t reset $t "queue=1 rounds=60 wait=irq" --disk "$work/disk,queues=2"
+		virtio virtio-queue-reset-$t reset $t "queue=1 rounds=60 wait=irq" --disk "$work/disk,queues=2,bits=all"
 		virtio virtio-queue-reset-$t-packed reset $t "queue=1 rounds=60 packed=1" \
-			--disk "$work/disk,queues=2,packed=on"
+			--disk "$work/disk,queues=2,bits=all,packed=on"
 		virtio virtio-hostile-$t-irq hostile $t "wait=irq" --disk "$work/disk" --rng
 		virtio virtio-hostile-$t-packed hostile $t "packed=1" --disk "$work/disk,packed=on" \
 			--rng=packed=on

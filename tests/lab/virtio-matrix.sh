@@ -55,6 +55,9 @@ all)
 	user_net 6.12-cloud pci 100
 	user_net 6.1-cloud mmio 100
 	net 6.12-cloud pci 1 1500 notify=exit
+	net 6.12-cloud pci 1 1500 bits=all
+	net 6.12-cloud mmio 4 9000 bits=all,packed=off
+	blk 6.12-cloud pci 2 bits=all
 	net 6.12-cloud mmio 1 1500 notify=exit
 	net 6.12-cloud pci 4 1500 irq=ioctl
 	net 6.12-cloud mmio 4 1500 irq=ioctl
