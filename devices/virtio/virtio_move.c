@@ -107,6 +107,10 @@ static int drain(struct virtio_device *dev, uint64_t queues, unsigned ms, struct
 	const uint64_t end = now_ns() + ms * UINT64_C(1000000);
 	const struct timespec nap = {.tv_nsec = 50000};
 
+	/* A vCPU may stand still between making buffers available and saying so. */
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		if (queues & QUEUE_BIT(i))
+			virtio_queue_notify(dev, i);
 	for (unsigned i = 0; i < dev->nqueues; i++)
 		while ((queues & QUEUE_BIT(i)) && !answered(dev, i)) {
 			if (now_ns() > end)

@@ -104,8 +104,8 @@ static void *answer(void *unused)
 	return (void *)(uintptr_t)driver_ring_kick(&r);
 }
 
-/* The driver comes while it is looked for, and sees that no kick is wanted.  Looking takes microseconds, so it is
- * given many chances to be seen. */
+/* The driver comes while it is looked for, and sees that no kick is wanted.  Looking takes microseconds, so it
+ * is given many chances to be seen. */
 ALL(looking_for_an_answer_turns_kicks_off_meanwhile)
 {
 	unsigned spared = 0;
