@@ -3,6 +3,7 @@
 #   make            the binary, build/ringlet
 #   make run        boot a stock Debian kernel to a shell   (CMD='uname -r': run that and power off)
 #   make test       all three floors of tests
+#   make test-peers  remote datapaths against DPDK, Open vSwitch, storage daemons, virtiofsd, passt
 #   make test-all   the same, with every combination of kernel, CPUs, RAM and page size (an hour or two)
 #   make fuzz       libFuzzer on every fuzz door (FUZZ=NAME FUZZ_TIME=60)
 #   make bench      side by side with QEMU
@@ -107,7 +108,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(FAKES) $(LIB)
 .PHONY: unit
 unit: $(UNIT)
 
-include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc bench/Makefile.inc
+include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc bench/Makefile.inc tests/peers/Makefile.inc
 
 .PHONY: bare assumptions
 bare: $(BARE_GUESTS)
@@ -159,6 +160,14 @@ test-all: setup-build+run+lab+tools+test
 	@tests/lab/fetch.sh >/dev/null
 	@tests/run.sh $(FLOORS) linux-all
 endif
+
+# --- peers: real back ends, fetched once; natively with bare guests, and in the lab where the kernel is needed -----
+.PHONY: test-peers
+test-peers: setup-build+run+lab+tools+test+peers
+	@$(MAKE) --no-print-directory all peer-guests guest-images
+	@tests/peers/fetch.sh >/dev/null
+	@BUILD=$(BUILD) RINGLET=$(BUILD)/ringlet tests/peers/run.sh
+	@LAB_CPUS=1 tests/lab/lab cases $(wildcard tests/lab/cases/vhost-user-*.sh tests/lab/cases/vdpa-*.sh)
 
 # --- bench: side by side with QEMU in one run; figures are printed, not asserted ------------------
 build/bench/first_run.so: bench/first_run.c
