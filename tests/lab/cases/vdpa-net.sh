@@ -3,6 +3,7 @@
 # timeout: 300
 # only: test-all
 . "$(dirname "$0")/../lib.sh"
+PEER_LOGS=$tmp/peers
 . tests/peers/lib.sh
 trap 'peer_stop_all; if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null; fi; rm -rf "$tmp"' EXIT
 name=vn0

@@ -4,6 +4,7 @@
 # timeout: 400
 # only: test-all
 . "$(dirname "$0")/../lib.sh"
+PEER_LOGS=$tmp/peers
 . tests/peers/lib.sh
 trap 'peer_stop_all; if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null; fi; rm -rf "$tmp"' EXIT
 export PEER_OVS_NET=host
