@@ -123,6 +123,24 @@ static int add_balloon(struct devices *all, const struct simple_options *o, stru
 	return d->virtio ? 0 : e->code;
 }
 
+static void say_what_is_not_served(const struct device *d)
+{
+	const struct virtio_device *v = d->virtio;
+	const struct {
+		bool wanted;
+		unsigned bit;
+		const char *key;
+	} bits[] = {
+		{d->cfg->packed && !d->cfg->all_bits, VIRTIO_F_RING_PACKED, "packed"},
+		{d->cfg->in_order && !d->cfg->all_bits, VIRTIO_F_IN_ORDER, "in_order"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
+		if (bits[i].wanted && !(v->offered & BIT(bits[i].bit)))
+			log_warn("%s: %s=on: %s does not serve it, so the driver is not offered it", d->name,
+				 bits[i].key, v->remote ? v->remote->ops->name : v->local->ops->name);
+}
+
 int devices_open(struct devices **out, const struct devices_config *cfg, struct guest_mem *mem,
 		 const struct devices_console *console, struct err *e)
 {
@@ -149,24 +167,6 @@ int devices_open(struct devices **out, const struct devices_config *cfg, struct 
 	for (unsigned i = 0; !rc && i < all->n; i++)
 		say_what_is_not_served(&all->device[i]);
 	return rc;
-}
-
-static void say_what_is_not_served(const struct device *d)
-{
-	const struct virtio_device *v = d->virtio;
-	const struct {
-		bool wanted;
-		unsigned bit;
-		const char *key;
-	} bits[] = {
-		{d->cfg->packed && !d->cfg->all_bits, VIRTIO_F_RING_PACKED, "packed"},
-		{d->cfg->in_order && !d->cfg->all_bits, VIRTIO_F_IN_ORDER, "in_order"},
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
-		if (bits[i].wanted && !(v->offered & BIT(bits[i].bit)))
-			log_warn("%s: %s=on: %s does not serve it, so the driver is not offered it", d->name,
-				 bits[i].key, v->remote ? v->remote->ops->name : v->local->ops->name);
 }
 
 void devices_close(struct devices *all)
