@@ -195,6 +195,13 @@ const char *tap_name(const struct net_port *port)
 	return tap_of(port)->name;
 }
 
+bool tap_alive(const struct net_port *port)
+{
+	struct ifreq ifr;
+
+	return !ioctl(tap_of(port)->watch.fd, TUNGETIFF, &ifr);
+}
+
 int tap_fd(const struct net_port *port)
 {
 	return tap_of(port)->watch.fd;

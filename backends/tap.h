@@ -22,5 +22,7 @@ struct tap_config {
 int tap_open(struct net_port **port, unsigned npairs, const struct tap_config *c, struct err *e);
 
 const char *tap_name(const struct net_port *port);
+/* Is its interface still there?  Any thread. */
+bool tap_alive(const struct net_port *port);
 int tap_fd(const struct net_port *port); /* borrowed: for vhost-net */
 #endif

@@ -225,6 +225,7 @@ static struct vhost_user *make(const struct vhost_user_config *c)
 	v->mtu = c->mtu;
 	v->loop = c->loop;
 	v->nqueues = c->nqueues;
+	v->untried = c->must_serve;
 	v->wish = (struct vhost_user_wish){.protocol = protocol_wish(c, v->net), .pairs = v->net};
 	v->active = v->net ? 3 : UINT64_MAX;
 	v->listen_fd = v->inflight.fd = -1;

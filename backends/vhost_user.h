@@ -20,6 +20,7 @@ struct vhost_user_config {     /* strings are copied */
 	const int *fd;         /* a connected socket to begin with; ours on success.  Or NULL */
 	unsigned wait_ms;      /* how long vhost_user_new() waits for the back end to be there */
 	unsigned reconnect_ms; /* between tries to get it back; 0: its end is the device's */
+	bool must_serve;       /* until a first start() has succeeded, one without the back end fails */
 	unsigned reply_ms;     /* for each reply; 0: 5000 */
 	uint32_t device_type;  /* VIRTIO_ID_*: the protocol has no word for it */
 	unsigned nqueues;      /* wanted, up to VHOST_USER_MAX_QUEUES; net: data queues only; 0: all it has */

@@ -208,8 +208,9 @@ static int come(struct vhost_user *v, uint64_t queues)
 
 	if (v->failed)
 		return -EIO;
-	if (v->link != VHOST_USER_UP && v->reconnect_ms)
-		return 0; /* when it is back */
+	/* One that has served comes back; of one that never has, whoever starts it wants to know now. */
+	if (v->link != VHOST_USER_UP && v->reconnect_ms && !v->untried)
+		return 0;
 	if (v->link != VHOST_USER_UP) {
 		log_guest("%s: there is no vhost-user back end at %s any more, and no reconnect= to get one",
 			  v->name, v->path);
@@ -218,15 +219,17 @@ static int come(struct vhost_user *v, uint64_t queues)
 	rc = vhost_user_suits(v, queues);
 	if (!rc)
 		rc = vhost_user_queues_up(v, queues);
-	if (!rc)
+	if (!rc) {
+		v->untried = false;
 		return 0;
+	}
 	if (!v->conn.broken) {
 		log_guest("%s: the vhost-user back end at %s does not start: %s", v->name, v->path,
 			  vhost_user_why(&v->conn, rc, why, sizeof(why)));
 		return rc;
 	}
 	rc = v->conn.broken;
-	if (v->reconnect_ms && (rc == -ECONNRESET || rc == -EPIPE)) {
+	if (v->reconnect_ms && !v->untried && (rc == -ECONNRESET || rc == -EPIPE)) {
 		vhost_user_link_lost(v, rc); /* as if it had ended a moment later */
 		return 0;
 	}

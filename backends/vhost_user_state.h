@@ -33,6 +33,7 @@ struct vhost_user {
 	struct evloop *loop;
 	struct vhost_user_wish wish;
 	uint64_t features, opinion; /* offered */
+	bool untried;               /* config.must_serve, and no start() has succeeded */
 	unsigned nqueues;           /* for the device */
 	unsigned max_queues;        /* offered */
 	bool can_enable;            /* it had bit 30, so pairs can be switched */

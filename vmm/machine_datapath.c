@@ -8,6 +8,8 @@
 #include "vmm/config_options.h"
 #include "vmm/devices_parts.h"
 
+#define MAX_WAIT_MS 10000u /* before "ringlet ctl" gives up */
+
 static struct device *find(struct devices *all, const char *name)
 {
 	for (unsigned i = 0; i < all->n; i++)
@@ -16,14 +18,28 @@ static struct device *find(struct devices *all, const char *name)
 	return NULL;
 }
 
+/* The main loop waits meanwhile. */
+static int check_remote(const struct remote_options *r, struct err *e)
+{
+	if (r->server)
+		return err_set(e, -EINVAL,
+			       "server: in a live change the back end listens and this side connects");
+	if (r->wait_ms > MAX_WAIT_MS)
+		return err_set(e, -EINVAL, "wait=: a live change waits at most %us for a back end",
+			       MAX_WAIT_MS / 1000);
+	return 0;
+}
+
 static int move(struct devices *all, struct device *d, const char *words, struct config *cfg, struct move *m,
 		struct err *e)
 {
 	const struct devices_config *dev = &cfg->run.dev;
 	int rc = d->net ? config_apply_net(cfg, words, e) : config_apply_disk(cfg, words, e);
 
+	if (!rc)
+		rc = check_remote(d->net ? &dev->net[0].remote : &dev->disk[0].remote, e);
 	if (rc)
-		return err_prefix(e, "%s", d->net ? "net" : "disk");
+		return err_prefix(e, "%s", d->name);
 	return d->net ? move_net(all, d, &dev->net[0], m, e) : move_disk(all, d, &dev->disk[0], m, e);
 }
 

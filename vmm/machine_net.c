@@ -119,6 +119,8 @@ static int serve_by_vhost_user(struct devices *all, struct device *d, const stru
 		.server = o->remote.server,
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
+		.must_serve = d->virtio != NULL, /* a live change */
+		.reply_ms = d->virtio ? DRAIN_MS : 0,
 		.device_type = VIRTIO_ID_NET,
 		.nqueues = 2 * npairs,
 		.mtu = o->mtu,
@@ -157,7 +159,7 @@ static int serve_by_vdpa(struct devices *all, const struct net_options *o, unsig
 /* d has taps already, and nothing else was said: they are used again. */
 static bool same_taps(const struct device *d, const struct net_options *o)
 {
-	return d->virtio && d->net_kind == NET_TAP && o->kind == NET_TAP && o->fd < 0 &&
+	return d->virtio && d->net_kind == NET_TAP && o->kind == NET_TAP && tap_alive(d->port[0]) &&
 	       (!o->ifname || !strcmp(o->ifname, d->ifname));
 }
 
@@ -234,8 +236,17 @@ int add_net(struct devices *all, const struct net_options *o, unsigned number, s
 
 int move_net(struct devices *all, struct device *d, const struct net_options *o, struct move *m, struct err *e)
 {
+	struct net_options live = *o;
 	struct served s = {0};
-	int rc = serve(all, d, o, d->net->queues, d->virtio->loop, &s, e);
+	int rc;
+
+	if (o->fd >= 0)
+		return err_set(e, -EINVAL, "%s: a running VM is given no descriptors; say tap,ifname=NAME",
+			       d->name);
+	live.mtu = d->net->mtu; /* what its driver has been told */
+	if (!o->ifname && d->net_kind == NET_TAP && !tap_alive(d->port[0]))
+		live.ifname = d->ifname; /* it may have been made anew */
+	rc = serve(all, d, &live, d->net->queues, d->virtio->loop, &s, e);
 
 	if (!rc) {
 		rc = net_move(d->virtio, s.own_ports ? s.port : NULL, s.remote, &m->how, &m->moved, e);

@@ -103,20 +103,19 @@ static int config_holds(const struct blk *b, const struct virtio_blk_config *was
 	return 0;
 }
 
-static int fits(struct blk_swap *s, struct err *e)
+static int fits(void *opaque, struct err *e)
 {
+	struct blk_swap *s = opaque;
 	struct blk *b = s->b;
 	struct datapath_offer offer = {0};
 	bool read_only, was_read_only;
 	int rc = 0;
 
-	virtio_lock(&b->dev);
 	blk_config_read(&b->dev, 0, &s->was, BLK_CONFIG_LEN);
 	if (s->to)
 		blk_config_of_disk(b, s->to, &s->is);
 	else
 		rc = blk_config_of_remote(b, s->remote, &s->is);
-	virtio_unlock(&b->dev);
 	if (rc)
 		return err_set(e, rc, "%s: %s does not give its configuration: %s", b->dev.name,
 			       s->remote->ops->name, strerror(-rc));
@@ -145,14 +144,13 @@ int blk_move(struct virtio_device *dev, struct disk *disk, struct datapath *remo
 	struct datapath *const old = dev->remote;
 	const struct virtio_move move = {
 		.remote = remote,
+		.fits = fits,
 		.swap = swap,
 		.opaque = &s,
 		.how = how,
 	};
-	int rc = fits(&s, e);
+	int rc;
 
-	if (rc)
-		return rc;
 	if (disk) {
 		disk->opaque = dev;
 		disk->resized = resized;

@@ -183,10 +183,23 @@ static int mq(struct net *net, uint8_t cmd, struct data *d)
 	return rc;
 }
 
+static int set_all_offloads(struct net *net, uint64_t features)
+{
+	for (unsigned i = 0; i < net->npairs; i++) {
+		struct pair_call c = {.pair = &net->pair[i], .features = features};
+
+		evloop_call(net_pair_loop(c.pair), set_offloads, &c);
+		if (c.rc)
+			return c.rc;
+	}
+	return 0;
+}
+
 static int offloads(struct net *net, uint8_t cmd, struct data *d)
 {
 	const uint64_t guest = net->features & NET_GUEST_OFFLOADS;
 	uint64_t on;
+	int rc;
 
 	if (!net_has(net, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) || cmd != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET ||
 	    take(d, &on, sizeof(on)))
@@ -194,18 +207,13 @@ static int offloads(struct net *net, uint8_t cmd, struct data *d)
 	on = le64toh(on);
 	if ((on & ~guest) || !net_features_stand(on))
 		return -EINVAL;
-	for (unsigned i = 0; i < net->npairs; i++) {
-		struct pair_call c = {
-			.pair = &net->pair[i],
-			.features = (net->features & NET_HOST_OFFLOADS) | on,
-		};
-
-		evloop_call(net_pair_loop(c.pair), set_offloads, &c);
-		if (c.rc)
-			return c.rc;
-	}
-	net->offloads = (net->features & NET_HOST_OFFLOADS) | on;
-	return 0;
+	on |= net->features & NET_HOST_OFFLOADS;
+	rc = set_all_offloads(net, on);
+	if (rc)
+		set_all_offloads(net, net->offloads);
+	else
+		net->offloads = on;
+	return rc;
 }
 
 static int command(struct net *net, const struct vq_chain *c)

@@ -9,6 +9,7 @@
 
 struct net_swap {
 	struct net *net;
+	struct virtio_move *move;
 	struct net_port *const *ports; /* the new ones, or NULL: they stay */
 	struct net_port *old[NET_MAX_PAIRS];
 	bool was_gone[NET_MAX_PAIRS];
@@ -85,6 +86,19 @@ static int ports_fit(const struct net *net, struct net_port *const *ports, struc
 	return 0;
 }
 
+static int fits(void *opaque, struct err *e)
+{
+	struct net_swap *s = opaque;
+	struct net *net = s->net;
+	int rc = ports_fit(net, s->ports, e);
+
+	s->move->local_queues = net->dev.local_queues; /* as negotiated meanwhile */
+	/* The next driver may use every pair, whatever this one does. */
+	if (!rc && s->move->remote)
+		rc = virtio_move_fits(&net->dev, s->move->remote, NET_BIT(2 * net->npairs), e);
+	return rc;
+}
+
 static bool limited(const struct net *net)
 {
 	return net->rx_limit.on || net->tx_limit.on;
@@ -97,26 +111,20 @@ int net_move(struct virtio_device *dev, struct net_port *const *ports, struct da
 	struct net_swap s = {.net = net, .ports = ports};
 	struct datapath *const old = dev->remote;
 	const bool was_down = net->gone;
-	const uint64_t last_queue = NET_BIT(2 * net->npairs);
-	const struct virtio_move move = {
+	struct virtio_move move = {
 		.remote = remote,
-		.local_queues = dev->local_queues,
+		.fits = fits,
 		.swap = swap,
 		.opaque = &s,
 		.how = how,
 	};
 	int rc;
 
+	s.move = &move;
 	if (remote && limited(net))
 		return err_set(e, -EOPNOTSUPP,
 			       "%s: rate= holds only while this process serves the queues, not %s", dev->name,
 			       remote->ops->name);
-	rc = ports_fit(net, ports, e);
-	/* The next driver may use every pair, whatever this one does. */
-	if (!rc && remote)
-		rc = virtio_move_fits(dev, remote, last_queue, e);
-	if (rc)
-		return rc;
 	rc = virtio_move(dev, &move, moved, e);
 	if (rc)
 		return rc;

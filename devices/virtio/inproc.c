@@ -111,7 +111,11 @@ static void halt(void *arg)
 	unwatch(iq, dev->queue[s->q->index].loop);
 	dev->ops->halt(dev, iq->vq);
 	assert(vq_error(iq->vq) || !vq_inflight(iq->vq));
-	vq_flush(iq->vq);
+	/* Who goes on here may leave it to us to have asked for kicks. */
+	if (vq_error(iq->vq))
+		vq_flush(iq->vq);
+	else
+		vq_wait(iq->vq);
 	s->q->next = vq_position(iq->vq);
 	vq_free(iq->vq);
 	iq->vq = NULL;

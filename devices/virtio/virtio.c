@@ -148,8 +148,8 @@ static int narrow(struct virtio_device *dev, struct datapath *dp, uint64_t queue
 	dev->offered &= offer.features | ~offer.opinion;
 	if (dp == dev->remote)
 		dev->renew_fds = offer.keeps_fds;
-	dp->events = &events;
-	dp->opaque = dev;
+	dp->opaque = dev; /* whoever sees the one sees the other */
+	__atomic_store_n(&dp->events, &events, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -178,14 +178,27 @@ int virtio_narrow(struct virtio_device *dev, struct err *e)
 	return 0;
 }
 
+/* The device will not be; who would serve it may live on for a while. */
+static void forget_events(struct virtio_device *dev)
+{
+	if (dev->remote)
+		__atomic_store_n(&dev->remote->events, NULL, __ATOMIC_RELEASE);
+	if (dev->local)
+		dev->local->events = NULL;
+}
+
 int virtio_init(struct virtio_device *dev, struct err *e)
 {
 	int rc = check(dev, queues_local(dev), e);
 
+	pthread_mutex_init(&dev->lock, NULL);
+	pthread_mutex_init(&dev->life_lock, NULL);
 	if (!rc)
 		rc = virtio_narrow(dev, e);
-	if (rc)
+	if (rc) {
+		forget_events(dev);
 		return rc;
+	}
 
 	for (unsigned i = 0; i < dev->nqueues; i++)
 		dev->queue[i].kick_fd = dev->queue[i].call_fd = -1;
@@ -193,6 +206,7 @@ int virtio_init(struct virtio_device *dev, struct err *e)
 		if (dev->queue[i].max_size)
 			rc = queue_make_fds(&dev->queue[i]);
 	if (rc) {
+		forget_events(dev);
 		close_fds(dev);
 		return err_set(e, rc, "%s: no descriptors for its queues: %s (ulimit -n)", dev->name,
 			       strerror(-rc));
@@ -203,8 +217,6 @@ int virtio_init(struct virtio_device *dev, struct err *e)
 	dev->accepted_beyond = dev->resetting = false;
 	dev->status = 0;
 	dev->running_queues = 0;
-	pthread_mutex_init(&dev->lock, NULL);
-	pthread_mutex_init(&dev->life_lock, NULL);
 	return 0;
 }
 

@@ -196,6 +196,34 @@ static int take_over(struct virtio_device *dev, struct datapath *remote, uint64_
 	return rc ? rc : queues_resume(dev, queues);
 }
 
+/* Who failed to start may have served some before: nothing of that is in flight, so the used index says how
+ * far. */
+static void settle(struct virtio_device *dev, uint64_t queues)
+{
+	if (virtio_has(dev, VIRTIO_F_RING_PACKED))
+		return; /* what the failed start left in running[] stands */
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		if (queues & QUEUE_BIT(i))
+			dev->running[i].next = index_at(dev, dev->running[i].used);
+}
+
+/* The process before has left its counts; who counts nothing must not seem to have counted those. */
+static void forget_counts(struct virtio_device *dev, uint64_t queues)
+{
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		struct queue_stats *s = &dev->queue[i].stats;
+		_Atomic uint64_t *const each[] = {&s->kicks,  &s->calls, &s->calls_suppressed, &s->bursts,
+						  &s->chains, &s->bytes, &s->syscalls};
+		const bool here = queues_local(dev) & QUEUE_BIT(i);
+
+		for (unsigned n = 0; (queues & QUEUE_BIT(i)) && n < sizeof(each) / sizeof(each[0]); n++)
+			if (!here)
+				*each[n] = QUEUE_STAT_UNSEEN;
+			else if (*each[n] == QUEUE_STAT_UNSEEN)
+				*each[n] = 0;
+	}
+}
+
 static int change(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
 		  struct err *e)
 {
@@ -222,14 +250,20 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 	}
 	rc = swap(dev, m, true);
 	if (!rc) {
+		dev->remote = m->remote;
+		dev->local_queues = m->local_queues;
+		forget_counts(dev, queues);
 		rc = take_over(dev, m->remote, m->local_queues, queues, e);
 		if (!rc) {
 			moved->stopped_ns = now_ns() - began;
 			return 0;
 		}
+		if (dev->renew_fds) /* the one that failed may have kept copies */
+			dev->stale_fds |= queues & ~queues_local(dev);
+		settle(dev, queues);
 		swap(dev, m, false);
 	}
-	back = take_over(dev, old, old_local, queues, e);
+	back = queues_lost(dev, queues) ? -ENODATA : take_over(dev, old, old_local, queues, e);
 	if (!back)
 		return err_set(e, rc, "%s: %s cannot take over: %s; nothing was changed", dev->name, name,
 			       strerror(-rc));
@@ -245,6 +279,12 @@ static int may_move(struct virtio_device *dev, const struct virtio_move *m, stru
 {
 	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return err_set(e, -EIO, "%s: waits for its driver to reset it", dev->name);
+	if (m->fits) {
+		int rc = m->fits(m->opaque, e);
+
+		if (rc)
+			return rc;
+	}
 	return virtio_move_fits(dev, m->remote, m->local_queues, e);
 }
 

@@ -14,6 +14,10 @@ struct virtio_move_how {
 struct virtio_move {
 	struct datapath *remote; /* who serves the queues from now on; NULL: this process */
 	uint64_t local_queues;   /* ... but for these; as virtio_device's */
+	/* Does the model find that the target holds what the driver knows?  Under dev->lock, before the vCPUs
+	 * stand still and again when they do; may change local_queues.  0, or -errno with a sentence.  NULL:
+	 * yes. */
+	int (*fits)(void *opaque, struct err *e);
 	/* Between stop and start, on dev->loop, no queue running: the device model takes what belongs to the
 	 * new datapath (true), or what it had (false: the new one did not start).  0 or -errno.  NULL: nothing.
 	 */

@@ -104,8 +104,17 @@ static int start_part(struct virtio_device *dev, struct datapath *dp, uint64_t q
 {
 	struct datapath_queue q[VIRTIO_MAX_QUEUES];
 	struct datapath_setup setup = gather(dev, queues, q);
+	int rc;
 
-	return setup.nqueues ? dp->ops->start(dp, &setup) : 0;
+	if (!setup.nqueues)
+		return 0;
+	rc = dp->ops->start(dp, &setup);
+	/* It may have come some way, and says how far. */
+	for (unsigned i = 0; rc && i < setup.nqueues; i++) {
+		dev->running[q[i].index].next = q[i].next;
+		dev->running[q[i].index].lost = q[i].lost;
+	}
+	return rc;
 }
 
 static void stop_part(struct virtio_device *dev, struct datapath *dp, uint64_t queues)

@@ -279,7 +279,7 @@ static void reply(struct vhost_user_peer *p, struct vhost_user_msg *m, int fd, e
 	}
 	for (size_t i = 0; i < len; i++) {
 		put(p, bytes + i, 1, fds, i ? 0 : nfds);
-		usleep(fault == PEER_DRIPS ? 100 : 10000);
+		usleep(fault == PEER_DRIPS ? 100 : 30000);
 	}
 }
 

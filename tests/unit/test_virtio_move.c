@@ -156,7 +156,9 @@ Test(virtio_move, a_peer_with_copies_is_left_with_descriptors_nobody_uses)
 Test(virtio_move, nothing_changes_when_the_new_one_does_not_start)
 {
 	live(&a, 0);
+	a.offer.drains = true;
 	a.give_next = 5;
+	ring[0].used->idx = ring[1].used->idx = 5;
 	b.start_err = -EIO;
 	cr_assert_eq(move(&b), -EIO);
 	cr_expect_str_not_empty(strstr(e.text, "nothing was changed") ? e.text : "");
@@ -164,6 +166,70 @@ Test(virtio_move, nothing_changes_when_the_new_one_does_not_start)
 	cr_expect_eq(a.started[0].next, 5);
 	cr_expect_eq(f.dev.remote, &a.dp);
 	cr_expect_not(needs_reset());
+}
+
+static void serve_one(struct fake_datapath *d)
+{
+	(void)d;
+	ring[1].used->idx = 6;
+}
+
+Test(virtio_move, the_old_one_goes_on_behind_what_the_new_one_has_served_before_it_failed)
+{
+	live(&a, 0);
+	a.offer.drains = true;
+	a.give_next = 5;
+	ring[0].used->idx = ring[1].used->idx = 5;
+	b.start_err = -EIO;
+	b.in_start = serve_one;
+	cr_assert_eq(move(&b), -EIO);
+	cr_expect_eq(a.started[0].next, 5);
+	cr_expect_eq(a.started[1].next, 6);
+}
+
+Test(virtio_move, one_that_failed_to_start_is_left_with_descriptors_nobody_uses)
+{
+	int kick;
+
+	live(&a, 0);
+	b.offer.keeps_fds = true;
+	b.start_err = -EIO;
+	kick = dup(f.dev.queue[0].kick_fd);
+	cr_assert_eq(move(&b), -EIO);
+	while (!eventfd_read(kick, &(eventfd_t){0}))
+		;
+	eventfd_write(a.started[0].kick_fd, 1);
+	cr_expect_neq(eventfd_read(kick, &(eventfd_t){0}), 0);
+	cr_expect_eq(ft.queue[0].kick_fd, a.started[0].kick_fd);
+	close(kick);
+}
+
+static unsigned asked;
+
+static int fits_once(void *opaque, struct err *err)
+{
+	(void)opaque;
+	return ++asked == 1 ? 0 : err_set(err, -EBUSY, "changed meanwhile");
+}
+
+Test(virtio_move, the_model_is_asked_again_when_the_vcpus_stand_still)
+{
+	const struct virtio_move mv = {.remote = &b.dp, .fits = fits_once, .how = &(struct virtio_move_how){0}};
+
+	live(&a, 0);
+	cr_assert_eq(virtio_move(&f.dev, &mv, &moved, &e), -EBUSY);
+	cr_expect_eq(asked, 2);
+	cr_expect_eq(a.stops, 0);
+}
+
+Test(virtio_move, counts_of_the_one_before_are_not_taken_for_the_next_ones)
+{
+	live(NULL, 0);
+	f.dev.queue[0].stats.chains = 7;
+	cr_assert_eq(move(&a), 0, "%s", e.text);
+	cr_expect_eq(f.dev.queue[0].stats.chains, QUEUE_STAT_UNSEEN);
+	cr_assert_eq(move(NULL), 0, "%s", e.text);
+	cr_expect_eq(f.dev.queue[0].stats.chains, 0);
 }
 
 Test(virtio_move, needs_a_reset_when_neither_starts)
@@ -230,9 +296,12 @@ static void *answer_later(void *unused)
 	eventfd_t n;
 
 	(void)unused;
+	for (unsigned i = 0; eventfd_read(f.dev.queue[1].kick_fd, &n); i++) {
+		if (i == 20000)
+			return NULL;
+		usleep(200);
+	}
 	usleep(3000);
-	if (eventfd_read(f.dev.queue[1].kick_fd, &n))
-		return NULL;
 	__atomic_store_n(&ring[1].used->idx, 1, __ATOMIC_RELEASE);
 	return NULL;
 }
@@ -248,6 +317,7 @@ static void owe(unsigned queue)
 
 Test(virtio_move, waits_for_answers_before_it_stops_a_datapath_that_does_not)
 {
+	const struct virtio_move mv = {.remote = &b.dp, .how = &(struct virtio_move_how){.drain_ms = 8000}};
 	pthread_t t;
 	eventfd_t n;
 
@@ -257,7 +327,7 @@ Test(virtio_move, waits_for_answers_before_it_stops_a_datapath_that_does_not)
 	owe(1);
 	eventfd_read(f.dev.queue[1].kick_fd, &n);
 	cr_assert_eq(pthread_create(&t, NULL, answer_later, NULL), 0);
-	cr_assert_eq(move(&b), 0, "%s", e.text);
+	cr_assert_eq(virtio_move(&f.dev, &mv, &moved, &e), 0, "%s", e.text);
 	pthread_join(t, NULL);
 	cr_expect_geq(moved.drained_ns, 2000000);
 	cr_expect_eq(b.running, 3);

@@ -33,7 +33,7 @@
 #define SIDES        4
 #define RING_SIZE    64
 #define REPLY_MS     2000 /* where it must not run out */
-#define SHORT_MS     60   /* where it must */
+#define SHORT_MS     150  /* where it must */
 #define RECONNECT_MS 5
 
 struct rig_side {
