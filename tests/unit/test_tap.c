@@ -518,11 +518,13 @@ Test(tap, a_tap_that_is_deleted_is_told_once)
 	struct iovec iov = {frame, sizeof(frame)};
 
 	p->ops->recv_enable(p, true);
+	cr_expect(tap_alive(p));
 	if_delete("rl0");
 	while (!o.gone)
 		evloop_run(o.loop);
 	cr_assert_eq(o.gone, 1);
 	cr_assert_eq(o.err, -EBADFD);
+	cr_expect_not(tap_alive(p));
 	cr_assert_eq(p->ops->send(p, &iov, 1), -EBADFD);
 	p->ops->recv_enable(p, true);
 	cr_assert_eq(o.gone, 1);

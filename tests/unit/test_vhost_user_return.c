@@ -249,6 +249,25 @@ Test(vhost_user_return, queues_that_start_while_it_is_away_begin_when_it_is_back
 	cr_expect_eq(rig.failed, 0);
 }
 
+/* For a live change: who served before is still there to go on. */
+Test(vhost_user_return, one_that_must_serve_fails_a_first_start_while_it_is_away)
+{
+	rig.config.must_serve = true;
+	make(VIRTIO_ID_NET, SPLIT, P(REPLY_ACK));
+	kill_peer();
+	cr_assert(gone());
+	cr_expect_eq(rig_start(), -ENOTCONN);
+	rig_peer();
+	cr_assert(back());
+	cr_assert_eq(rig_start(), 0);
+	cr_expect(rig_traffic(0, 5));
+	rig_stop();
+	kill_peer();
+	cr_assert(gone());
+	cr_expect_eq(rig_start(), 0, "it has served: it may come back");
+	rig_stop();
+}
+
 Test(vhost_user_return, queues_that_start_and_stop_while_it_is_away_keep_their_position)
 {
 	make(VIRTIO_ID_NET, PACKED, P(REPLY_ACK));
