@@ -263,7 +263,12 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 		settle(dev, queues);
 		swap(dev, m, false);
 	}
-	back = queues_lost(dev, queues) ? -ENODATA : take_over(dev, old, old_local, queues, e);
+	dev->remote = old;
+	dev->local_queues = old_local;
+	forget_counts(dev, queues);
+	back = virtio_narrow(dev, e);
+	if (!back)
+		back = queues_lost(dev, queues) ? -ENODATA : queues_resume(dev, queues);
 	if (!back)
 		return err_set(e, rc, "%s: %s cannot take over: %s; nothing was changed", dev->name, name,
 			       strerror(-rc));

@@ -266,6 +266,30 @@ Test(virtio_move, needs_a_reset_when_the_old_one_took_the_position_with_it)
 	cr_expect_eq(b.starts, 0);
 }
 
+static int start_and_lose(struct datapath *dp, const struct datapath_setup *setup)
+{
+	(void)dp;
+	setup->queue[1].lost = true;
+	return -EIO;
+}
+
+Test(virtio_move, belongs_to_the_old_one_again_even_if_nobody_can_go_on)
+{
+	static struct datapath_ops ops;
+
+	live(&a, BIT(VIRTIO_F_RING_PACKED));
+	a.offer.drains = true;
+	ops = *b.dp.ops;
+	ops.start = start_and_lose;
+	b.dp.ops = &ops;
+	cr_assert_eq(move(&b), -EIO);
+	cr_expect(needs_reset());
+	cr_expect_eq(f.dev.remote, &a.dp);
+	cr_expect_eq(a.starts, 1);
+	fake_device_status(&f, 0);
+	cr_expect_not(needs_reset());
+}
+
 Test(virtio_move, names_the_features_that_the_target_does_not_serve)
 {
 	live(&a, BIT(VIRTIO_RING_F_EVENT_IDX));
