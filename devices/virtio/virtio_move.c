@@ -185,17 +185,6 @@ static int swap(struct virtio_device *dev, const struct virtio_move *m, bool to_
 	return c.rc;
 }
 
-static int take_over(struct virtio_device *dev, struct datapath *remote, uint64_t local_queues, uint64_t queues,
-		     struct err *e)
-{
-	int rc;
-
-	dev->remote = remote;
-	dev->local_queues = local_queues;
-	rc = virtio_narrow(dev, e);
-	return rc ? rc : queues_resume(dev, queues);
-}
-
 /* Who failed to start may have served some before: nothing of that is in flight, so the used index says how
  * far. */
 static void settle(struct virtio_device *dev, uint64_t queues)
@@ -224,6 +213,21 @@ static void forget_counts(struct virtio_device *dev, uint64_t queues)
 	}
 }
 
+/* The device is remote's from here on, whether its queues start there or not. */
+static int take_over(struct virtio_device *dev, struct datapath *remote, uint64_t local_queues, uint64_t queues,
+		     struct err *e)
+{
+	int rc;
+
+	dev->remote = remote;
+	dev->local_queues = local_queues;
+	forget_counts(dev, queues);
+	rc = virtio_narrow(dev, e);
+	if (!rc && queues_lost(dev, queues))
+		rc = -ENODATA;
+	return rc ? rc : queues_resume(dev, queues);
+}
+
 static int change(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
 		  struct err *e)
 {
@@ -250,9 +254,6 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 	}
 	rc = swap(dev, m, true);
 	if (!rc) {
-		dev->remote = m->remote;
-		dev->local_queues = m->local_queues;
-		forget_counts(dev, queues);
 		rc = take_over(dev, m->remote, m->local_queues, queues, e);
 		if (!rc) {
 			moved->stopped_ns = now_ns() - began;
@@ -263,12 +264,7 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 		settle(dev, queues);
 		swap(dev, m, false);
 	}
-	dev->remote = old;
-	dev->local_queues = old_local;
-	forget_counts(dev, queues);
-	back = virtio_narrow(dev, e);
-	if (!back)
-		back = queues_lost(dev, queues) ? -ENODATA : queues_resume(dev, queues);
+	back = take_over(dev, old, old_local, queues, e);
 	if (!back)
 		return err_set(e, rc, "%s: %s cannot take over: %s; nothing was changed", dev->name, name,
 			       strerror(-rc));
