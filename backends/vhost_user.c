@@ -169,6 +169,11 @@ static void close_all(struct vhost_user *v)
 	v->listen_fd = -1;
 }
 
+static bool vhost_user_lingers(struct datapath *dp)
+{
+	return vhost_user_of(dp)->lingers;
+}
+
 static void vhost_user_destroy(struct datapath *dp)
 {
 	struct vhost_user *v = vhost_user_of(dp);
@@ -183,6 +188,7 @@ static const struct datapath_ops vhost_user_ops = {
 	.offer = vhost_user_offer,
 	.start = vhost_user_start,
 	.stop = vhost_user_stop,
+	.lingers = vhost_user_lingers,
 	.config_read = config_read,
 	.config_write = config_write,
 	.destroy = vhost_user_destroy,
@@ -228,7 +234,7 @@ static struct vhost_user *make(const struct vhost_user_config *c)
 	v->untried = c->must_serve;
 	v->wish = (struct vhost_user_wish){.protocol = protocol_wish(c, v->net), .pairs = v->net};
 	v->active = v->net ? 3 : UINT64_MAX;
-	v->listen_fd = v->inflight.fd = -1;
+	v->listen_fd = v->inflight.fd = v->leave_watch.fd = v->leave_grace.watch.fd = -1;
 	vhost_user_conn_init(&v->conn, v->reply_ms);
 	v->conn.trace = c->trace;
 	v->conn.trace_opaque = c->trace_opaque;

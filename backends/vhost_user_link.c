@@ -70,9 +70,9 @@ bool vhost_user_config_refresh(struct vhost_user *v)
 
 /* --- its end --- */
 
-static void retry_later(struct vhost_user *v)
+void vhost_user_link_retry(struct vhost_user *v)
 {
-	if (!v->reconnect_ms)
+	if (!v->reconnect_ms || v->lingers)
 		return;
 	if (v->listen_fd < 0)
 		ev_timer_arm(&v->retry, v->reconnect_ms);
@@ -95,7 +95,8 @@ static void close_link(struct vhost_user *v)
 	if (v->link == VHOST_USER_AWAY)
 		return;
 	close_channel(v);
-	evloop_del(v->loop, &v->conn_watch);
+	if (v->conn.fd >= 0)
+		evloop_del(v->loop, &v->conn_watch);
 	vhost_user_conn_close(&v->conn);
 	v->shared.nregions = 0;
 	v->link = VHOST_USER_AWAY;
@@ -140,6 +141,10 @@ void vhost_user_link_lost(struct vhost_user *v, int rc)
 	int end;
 
 	vhost_user_why(&v->conn, rc, why, sizeof(why));
+	if (v->up && rc != -ECONNRESET && rc != -EPIPE) {
+		evloop_del(v->loop, &v->conn_watch);
+		vhost_user_leave(v, 0);
+	}
 	close_link(v);
 	if (was_up) {
 		end = judge(v, v->reconnect_ms);
@@ -151,7 +156,7 @@ void vhost_user_link_lost(struct vhost_user *v, int rc)
 		if (end)
 			fail(v, end);
 	}
-	retry_later(v);
+	vhost_user_link_retry(v);
 }
 
 /* --- its return --- */
@@ -249,12 +254,14 @@ void vhost_user_link_renew(struct vhost_user *v)
 
 	log_guest("%s: requests were in flight; the vhost-user back end at %s is disconnected to end them",
 		  v->name, v->path);
+	evloop_del(v->loop, &v->conn_watch);
+	vhost_user_leave(v, v->reply_ms);
 	close_link(v);
 	if (judge(v, true))
 		fail(v, -EIO);
 	v->up = 0;
 	do {
-		const bool never = !*v->path || (v->server && v->listen_fd < 0);
+		const bool never = !*v->path || (v->server && v->listen_fd < 0) || v->lingers;
 		int fd = never ? -ENOTCONN : vhost_user_reach(v->path, v->listen_fd, deadline, NULL);
 
 		rc = fd < 0 ? fd : open_link(v, fd);
@@ -269,7 +276,7 @@ void vhost_user_link_renew(struct vhost_user *v)
 	log_guest("%s: the vhost-user back end has not come back: %s", v->name, strerror(-rc));
 	if (v->wanted && !v->reconnect_ms)
 		fail(v, -ENOTCONN);
-	retry_later(v);
+	vhost_user_link_retry(v);
 }
 
 /* --- events, on the loop's thread --- */
@@ -285,7 +292,7 @@ static void on_retry(struct ev_timer *t)
 	} else if (v->link == VHOST_USER_AWAY && v->reconnect_ms && v->listen_fd < 0) {
 		fd = vhost_user_connect(v->path);
 		if (fd < 0 || open_link(v, fd))
-			retry_later(v);
+			vhost_user_link_retry(v);
 	}
 	vhost_user_unlock(v);
 }
@@ -386,16 +393,18 @@ static void defer(struct vhost_user *v)
 
 void vhost_user_unlock(struct vhost_user *v)
 {
-	const bool config = v->tell_config, failed = v->tell_failed;
+	const bool config = v->tell_config, failed = v->tell_failed, let_go = v->tell_let_go;
 	const int err = v->failed_err;
 
-	v->tell_config = v->tell_failed = false;
+	v->tell_config = v->tell_failed = v->tell_let_go = false;
 	defer(v);
 	pthread_mutex_unlock(&v->lock);
 	if (config && v->dp.events)
 		v->dp.events->config_changed(v->dp.opaque);
 	if (failed && v->dp.events)
 		v->dp.events->failed(v->dp.opaque, err);
+	if (let_go && v->dp.events && v->dp.events->let_go)
+		v->dp.events->let_go(v->dp.opaque);
 }
 
 void vhost_user_unlock_elsewhere(struct vhost_user *v)
@@ -414,7 +423,9 @@ int vhost_user_link_attach(struct vhost_user *v)
 	v->channel_watch = (struct ev_watch){.fd = -1, .fn = on_channel};
 	v->listen_watch = (struct ev_watch){.fd = v->listen_fd, .fn = on_listen};
 	v->work.watch.fd = -1;
-	rc = ev_timer_init(&v->retry, v->loop, on_retry);
+	rc = vhost_user_leave_init(v);
+	if (!rc)
+		rc = ev_timer_init(&v->retry, v->loop, on_retry);
 	if (!rc)
 		rc = ev_timer_init(&v->work, v->loop, on_work);
 	if (!rc)
@@ -436,4 +447,5 @@ void vhost_user_link_detach(struct vhost_user *v)
 	v->listening = false;
 	ev_timer_fini(&v->retry);
 	ev_timer_fini(&v->work);
+	vhost_user_leave_fini(v);
 }

@@ -46,6 +46,9 @@ struct vhost_user {
 	struct ev_watch conn_watch, channel_watch, listen_watch;
 	bool channel_watched, listening;
 	struct ev_timer retry, work;
+	struct ev_watch leave_watch; /* fd: our end of a connection to one that lingers, or -1 */
+	struct ev_timer leave_grace;
+	_Atomic bool lingers;
 	struct guest_mem shared; /* as told on this connection; nregions 0: nothing yet */
 	struct vhost_user_inflight inflight;
 	unsigned returns;
@@ -62,7 +65,7 @@ struct vhost_user {
 	struct datapath_queue queue[VHOST_USER_MAX_QUEUES];
 
 	/* To be told on the loop's thread with the lock released. */
-	bool tell_config, tell_failed;
+	bool tell_config, tell_failed, tell_let_go;
 	int failed_err;
 
 	pthread_mutex_t config_lock; /* innermost */
@@ -99,6 +102,15 @@ void vhost_user_link_detach(struct vhost_user *v);
 void vhost_user_link_lost(struct vhost_user *v, int rc);
 /* Disconnects and waits, up to a reply's time, until the back end is there again: what it did has ended. */
 void vhost_user_link_renew(struct vhost_user *v);
+/* vhost_user_leave.c: on the loop's thread. */
+int vhost_user_leave_init(struct vhost_user *v);
+void vhost_user_leave_fini(struct vhost_user *v);
+/* Takes the connection from v->conn and hangs up.  Its back end has heard of queues and may be in the midst of
+ * them; that is so until it closes its own end, which is waited for up to `wait_ms`.  False: it has.  True: it
+ * lingers, and a line in the log says so. */
+bool vhost_user_leave(struct vhost_user *v, unsigned wait_ms);
+/* Tries again to reach a back end, where that is wanted and nobody lingers. */
+void vhost_user_link_retry(struct vhost_user *v);
 /* "it gave no reply to GET_CONFIG in 5000 ms" */
 const char *vhost_user_why(const struct vhost_user_conn *c, int rc, char *buf, size_t len);
 /* Fetches the configuration space anew; true if it is another. */

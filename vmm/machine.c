@@ -76,6 +76,7 @@ static int init_loop(struct machine *m, struct err *e)
 	rc = rc ? rc : ev_timer_init(&m->timeout, m->loop, machine_on_timeout);
 	rc = rc ? rc : ev_timer_init(&m->drain, m->loop, machine_on_drain);
 	rc = rc ? rc : ev_timer_init(&m->panic, m->loop, machine_on_panic_timer);
+	rc = rc ? rc : ev_timer_init(&m->settle, m->loop, machine_on_settle);
 	return rc ? err_set(e, rc, "event loop: %s", strerror(-rc)) : 0;
 }
 
@@ -106,7 +107,7 @@ static int run(struct machine *m, struct err *e)
 		ev_timer_arm(&m->timeout, m->cfg->timeout_ms);
 	for (;;) {
 		rc = machine_instance_run(m, e);
-		if (rc || !machine_again(m))
+		if (rc || !machine_again(m) || !machine_settle(m))
 			return rc;
 		machine_instance_free(m);
 		m->outcome = OUTCOME_NONE;
@@ -147,6 +148,7 @@ static void fini(struct machine *m)
 	ev_timer_fini(&m->timeout);
 	ev_timer_fini(&m->drain);
 	ev_timer_fini(&m->panic);
+	ev_timer_fini(&m->settle);
 	if (m->signals.fd >= 0)
 		close(m->signals.fd);
 	evloop_free(m->loop);
@@ -202,6 +204,7 @@ int machine_run(const struct config *cfg)
 		.timeout.watch.fd = -1,
 		.drain.watch.fd = -1,
 		.panic.watch.fd = -1,
+		.settle.watch.fd = -1,
 		.payload = {.kernel.fd = -1, .initrd_fd = -1},
 	};
 	struct err e = {0};

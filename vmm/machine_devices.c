@@ -237,6 +237,27 @@ int devices_plug(struct devices *all, const struct devices_site *site, struct er
 	return rc;
 }
 
+static bool reset(struct virtio_device *dev)
+{
+	bool done;
+
+	virtio_lock(dev);
+	if (virtio_status(dev))
+		virtio_set_status(dev, 0);
+	done = !virtio_status(dev);
+	virtio_unlock(dev);
+	return done;
+}
+
+bool devices_quiet(struct devices *all)
+{
+	bool quiet = true;
+
+	for (unsigned i = 0; i < all->n; i++)
+		quiet &= reset(all->device[i].virtio);
+	return quiet;
+}
+
 void devices_unplug(struct devices *all)
 {
 	for (unsigned i = 0; all && i < all->n; i++) {
@@ -244,9 +265,7 @@ void devices_unplug(struct devices *all)
 
 		if (!d->transport)
 			continue;
-		virtio_lock(d->virtio);
-		virtio_set_status(d->virtio, 0);
-		virtio_unlock(d->virtio);
+		reset(d->virtio);
 		d->transport->ops->destroy(d->transport);
 		d->transport = NULL;
 	}

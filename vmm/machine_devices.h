@@ -42,6 +42,8 @@ struct devices_site {
 };
 int devices_plug(struct devices *d, const struct devices_site *site, struct err *e);
 void devices_unplug(struct devices *d);
+/* Resets them all.  False: a back end that does not answer may still write to guest memory; ask again. */
+bool devices_quiet(struct devices *d);
 
 unsigned devices_count_mmio(const struct devices *d); /* for ACPI */
 

@@ -9,6 +9,7 @@
 #include "vmm/layout_x86.h"
 #include "vmm/machine_parts.h"
 
+#define SETTLE_MS      50
 #define PANIC_GRACE_MS 3000 /* for a kernel without pvpanic to print the rest and reset */
 
 bool machine_again(const struct machine *m)
@@ -126,6 +127,27 @@ void machine_on_panic_timer(struct ev_timer *t)
 void machine_on_timeout(struct ev_timer *t)
 {
 	machine_end(container_of(t, struct machine, timeout), OUTCOME_TIMEOUT, 0);
+}
+
+void machine_on_settle(struct ev_timer *t)
+{
+	struct machine *m = container_of(t, struct machine, settle);
+
+	if (devices_quiet(m->devices) || !machine_again(m))
+		evloop_quit(m->loop, 0);
+	else
+		ev_timer_arm(t, SETTLE_MS);
+}
+
+bool machine_settle(struct machine *m)
+{
+	if (devices_quiet(m->devices))
+		return true;
+	log_guest("the guest starts anew when no back end can write to its memory any more");
+	ev_timer_arm(&m->settle, SETTLE_MS);
+	evloop_run(m->loop);
+	ev_timer_arm(&m->settle, 0);
+	return machine_again(m);
 }
 
 void machine_power_button(struct machine *m)

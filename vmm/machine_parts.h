@@ -58,7 +58,7 @@ struct machine {
 	struct terminal terminal;
 	bool has_terminal;
 	struct ev_watch signals;
-	struct ev_timer timeout, drain, panic;
+	struct ev_timer timeout, drain, panic, settle;
 	struct vm_instance *inst;
 	struct devices *devices;
 	struct control *control;
@@ -88,6 +88,10 @@ void machine_on_vcpu_ended(void *opaque, unsigned index, enum vcpu_next why);
 void machine_on_panic_words(void *opaque);
 void machine_on_panic_timer(struct ev_timer *t);
 void machine_on_timeout(struct ev_timer *t);
+/* Before memory is anybody else's: waits until no back end can write to it.  False: the guest is to end
+ * instead. */
+bool machine_settle(struct machine *m);
+void machine_on_settle(struct ev_timer *t);
 void machine_on_signal(struct ev_watch *w, uint32_t events);
 
 /* --- machine_io.c: consoles, terminal, serial ports --- */

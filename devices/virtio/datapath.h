@@ -64,6 +64,7 @@ struct datapath;
 struct datapath_events {
 	void (*config_changed)(void *opaque);
 	void (*failed)(void *opaque, int err); /* it stopped by itself; stop() is still due */
+	void (*let_go)(void *opaque);          /* lingers() has become false */
 };
 
 struct datapath_ops {
@@ -75,9 +76,12 @@ struct datapath_ops {
 	 * before consumed is not lost, and a vhost-user ring starts only when kicked. */
 	int (*start)(struct datapath *dp, const struct datapath_setup *setup);
 	/* Synchronous: after it nobody but the caller touches guest memory, a ring or an fd on behalf of
-	 * these queues.  Cannot fail.  Where the peer cannot promise that and requests are in flight, it
-	 * is cut off: connection closed, device reset. */
+	 * these queues, unless lingers().  Cannot fail.  Where the peer cannot promise that and requests
+	 * are in flight, it is cut off: connection closed, device reset. */
 	void (*stop)(struct datapath *dp, const struct datapath_setup *setup);
+	/* A peer was cut off that does not answer, so it may be frozen with the rings in its hands and go
+	 * on later; it has not closed its end yet.  Any thread; events->let_go() follows.  Or NULL: never. */
+	bool (*lingers)(struct datapath *dp);
 	int (*config_read)(struct datapath *dp, size_t off, void *buf, size_t len);
 	int (*config_write)(struct datapath *dp, size_t off, const void *buf, size_t len);
 	void (*destroy)(struct datapath *dp);

@@ -82,9 +82,23 @@ static void on_failed(void *opaque, int err)
 	virtio_needs_reset(opaque, "who serves its queues has failed", err);
 }
 
+static void on_let_go(void *opaque)
+{
+	struct virtio_device *dev = opaque;
+
+	pthread_mutex_lock(&dev->life_lock);
+	dev->lingers = false;
+	if (dev->let_go_due) {
+		dev->let_go_due = dev->resetting = false;
+		dev->status = 0;
+	}
+	pthread_mutex_unlock(&dev->life_lock);
+}
+
 static const struct datapath_events events = {
 	.config_changed = on_config_changed,
 	.failed = on_failed,
+	.let_go = on_let_go,
 };
 
 /* --- init --- */
@@ -214,24 +228,32 @@ int virtio_init(struct virtio_device *dev, struct err *e)
 	for (unsigned i = 0; i < dev->nqueues; i++)
 		queue_clear(&dev->queue[i]);
 	dev->accepted = 0;
-	dev->accepted_beyond = dev->resetting = false;
+	dev->accepted_beyond = dev->resetting = dev->let_go_due = dev->lingers = false;
 	dev->status = 0;
 	dev->running_queues = 0;
 	return 0;
 }
 
-static void set_resetting(struct virtio_device *dev, bool on)
+static void begin_reset(struct virtio_device *dev)
 {
 	pthread_mutex_lock(&dev->life_lock);
-	dev->resetting = on;
-	if (!on)
-		dev->status = 0;
+	dev->resetting = true;
+	pthread_mutex_unlock(&dev->life_lock);
+}
+
+/* 2.4.1: silent and still when the status reads 0. */
+static void end_reset(struct virtio_device *dev)
+{
+	pthread_mutex_lock(&dev->life_lock);
+	dev->let_go_due = queues_linger(dev);
+	dev->status = dev->let_go_due ? VIRTIO_CONFIG_S_NEEDS_RESET : 0;
+	dev->resetting = dev->let_go_due;
 	pthread_mutex_unlock(&dev->life_lock);
 }
 
 void virtio_fini(struct virtio_device *dev)
 {
-	set_resetting(dev, true);
+	begin_reset(dev);
 	queues_stop(dev, UINT64_MAX);
 	close_fds(dev);
 	pthread_mutex_destroy(&dev->life_lock);
@@ -252,7 +274,7 @@ uint32_t virtio_accepted(const struct virtio_device *dev, uint32_t word)
 
 void virtio_set_features(struct virtio_device *dev, uint32_t word, uint32_t bits)
 {
-	if (dev->status & VIRTIO_CONFIG_S_FEATURES_OK)
+	if (dev->status & VIRTIO_CONFIG_S_FEATURES_OK || dev->let_go_due)
 		return;
 	if (word > 1) {
 		dev->accepted_beyond |= bits != 0;
@@ -303,10 +325,9 @@ static void add_status(struct virtio_device *dev, uint8_t bits)
 	pthread_mutex_unlock(&dev->life_lock);
 }
 
-/* 2.4.1: silent and still when the status reads 0, so that comes last. */
 static void reset(struct virtio_device *dev)
 {
-	set_resetting(dev, true);
+	begin_reset(dev);
 	queues_stop(dev, UINT64_MAX);
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
@@ -316,7 +337,7 @@ static void reset(struct virtio_device *dev)
 		queue_clear(&dev->queue[i]);
 	dev->accepted = 0;
 	dev->accepted_beyond = false;
-	set_resetting(dev, false);
+	end_reset(dev);
 }
 
 /* From here on the device is live, even if only to say that it does not work. */
@@ -345,6 +366,8 @@ void virtio_set_status(struct virtio_device *dev, uint8_t status)
 		reset(dev);
 		return;
 	}
+	if (dev->let_go_due)
+		return;
 	add_status(dev, set & (uint8_t) ~(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK));
 	if (dev->status & VIRTIO_CONFIG_S_FAILED) /* given up on until the next reset (2.1.1) */
 		return;

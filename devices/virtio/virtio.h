@@ -103,8 +103,10 @@ struct virtio_device {
 	 * has ended. */
 	pthread_mutex_t life_lock;
 	bool resetting;
-	bool renew_fds;     /* the remote datapath's peer keeps copies: offer.keeps_fds */
-	uint64_t stale_fds; /* bit per suspended queue: a peer that no longer serves it has copies */
+	_Atomic bool let_go_due; /* a reset ends, and status reads 0, when the remote datapath lets go */
+	_Atomic bool lingers;    /* as the remote datapath said after the last stop, until it lets go */
+	bool renew_fds;          /* the remote datapath's peer keeps copies: offer.keeps_fds */
+	uint64_t stale_fds;      /* bit per suspended queue: a peer that no longer serves it has copies */
 	/* What start() handed out.  stop() works from this, never from queue[],
 	 * which the driver can go on writing. */
 	uint64_t running_queues; /* bit per queue */
@@ -130,8 +132,9 @@ static inline void virtio_unlock(struct virtio_device *dev)
 /* --- registers: called by transports with dev->lock held, on a vCPU's thread --- */
 
 uint8_t virtio_status(const struct virtio_device *dev);
-/* 0 resets: everything in flight has ended when it returns.  A bit that must not be set is not set, and
- * none is cleared otherwise. */
+/* 0 resets: everything in flight has ended when the status reads 0.  That is at once, unless a peer that does
+ * not answer may still touch guest memory; until it cannot, the status is NEEDS_RESET and writes do nothing.
+ * A bit that must not be set is not set, and none is cleared otherwise. */
 void virtio_set_status(struct virtio_device *dev, uint8_t status);
 uint32_t virtio_features(const struct virtio_device *dev, uint32_t word); /* offered; 0 beyond word 1 */
 uint32_t virtio_accepted(const struct virtio_device *dev, uint32_t word);
@@ -151,6 +154,8 @@ void virtio_queue_set_addr(struct virtio_device *dev, uint32_t q, enum virtio_qu
 /* False stops a queue that runs (QueueReady, 4.2.2.1); PCI lets a driver write only true. */
 void virtio_queue_set_ready(struct virtio_device *dev, uint32_t q, bool ready);
 void virtio_queue_reset(struct virtio_device *dev, uint32_t q); /* VIRTIO_F_RING_RESET, 2.6.1 */
+/* What a driver that waits for q to stop reads: q was stopped and may still be touched. */
+bool virtio_queue_stopping(const struct virtio_device *dev, const struct virtio_queue *q);
 /* A doorbell that came as an exit (notify=exit, or no ioeventfd matched). */
 void virtio_queue_notify(struct virtio_device *dev, uint32_t q);
 

@@ -166,6 +166,7 @@ static void failed_no_more(void *opaque, int err)
 static const struct datapath_events silence = {
 	.config_changed = heard_no_more,
 	.failed = failed_no_more,
+	.let_go = heard_no_more,
 };
 
 static void swap_on_loop(void *arg)
@@ -228,6 +229,24 @@ static int take_over(struct virtio_device *dev, struct datapath *remote, uint64_
 	return rc ? rc : queues_resume(dev, queues);
 }
 
+static bool linger(struct virtio_device *dev)
+{
+	bool lingers;
+
+	pthread_mutex_lock(&dev->life_lock);
+	lingers = queues_linger(dev);
+	pthread_mutex_unlock(&dev->life_lock);
+	return lingers;
+}
+
+static int still_held(const struct virtio_device *dev, struct err *e)
+{
+	return err_set(e, -EBUSY,
+		       "%s: %s does not answer and may still use the guest's memory, so nobody can take over\n"
+		       "End it, and give the command again.",
+		       dev->name, dev->remote->ops->name);
+}
+
 static int change(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
 		  struct err *e)
 {
@@ -251,6 +270,14 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 			"%s: %s did not say where in the rings it stopped; the device stands still until its "
 			"driver resets it",
 			dev->name, server_of(dev, old)->ops->name);
+	}
+	if (linger(dev)) {
+		back = queues_resume(dev, queues);
+		if (back) {
+			queues_give_up(dev, queues);
+			virtio_needs_reset(dev, "who served it does not answer", back);
+		}
+		return still_held(dev, e);
 	}
 	rc = swap(dev, m, true);
 	if (!rc) {
@@ -278,6 +305,8 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 
 static int may_move(struct virtio_device *dev, const struct virtio_move *m, struct err *e)
 {
+	if (linger(dev))
+		return still_held(dev, e);
 	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return err_set(e, -EIO, "%s: waits for its driver to reset it", dev->name);
 	if (m->fits) {

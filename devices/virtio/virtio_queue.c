@@ -300,6 +300,22 @@ void queues_stop(struct virtio_device *dev, uint64_t queues)
 	unbind(dev, t.queues);
 }
 
+bool queues_linger(struct virtio_device *dev)
+{
+	const struct datapath *remote = dev->remote;
+
+	dev->lingers = remote && remote->ops->lingers && remote->ops->lingers(dev->remote);
+	return dev->lingers;
+}
+
+static void stop_one(struct virtio_device *dev, uint32_t n)
+{
+	queues_stop(dev, QUEUE_BIT(n));
+	pthread_mutex_lock(&dev->life_lock);
+	queues_linger(dev);
+	pthread_mutex_unlock(&dev->life_lock);
+}
+
 /* --- registers --- */
 
 struct virtio_queue *virtio_queue_get(struct virtio_device *dev, uint32_t q)
@@ -309,7 +325,7 @@ struct virtio_queue *virtio_queue_get(struct virtio_device *dev, uint32_t q)
 
 static bool may_change(const struct virtio_device *dev, const struct virtio_queue *q)
 {
-	return (dev->status & VIRTIO_CONFIG_S_FEATURES_OK) && !q->ready &&
+	return (dev->status & VIRTIO_CONFIG_S_FEATURES_OK) && !q->ready && !virtio_queue_stopping(dev, q) &&
 	       (q->reset || !(dev->status & VIRTIO_CONFIG_S_DRIVER_OK));
 }
 
@@ -371,7 +387,7 @@ void virtio_queue_set_ready(struct virtio_device *dev, uint32_t n, bool ready)
 	if (!q)
 		return;
 	if (!ready) {
-		queues_stop(dev, QUEUE_BIT(n));
+		stop_one(dev, n);
 		q->ready = false;
 		return;
 	}
@@ -406,9 +422,14 @@ void virtio_queue_reset(struct virtio_device *dev, uint32_t n)
 
 	if (!q || !virtio_has(dev, VIRTIO_F_RING_RESET))
 		return;
-	queues_stop(dev, QUEUE_BIT(n));
+	stop_one(dev, n);
 	queue_clear(q);
 	q->reset = true;
+}
+
+bool virtio_queue_stopping(const struct virtio_device *dev, const struct virtio_queue *q)
+{
+	return dev->lingers && !q->ready && (dev->status & VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
 void virtio_queue_notify(struct virtio_device *dev, uint32_t n)

@@ -27,6 +27,8 @@ int queues_resume(struct virtio_device *dev, uint64_t queues);
 void queues_give_up(struct virtio_device *dev, uint64_t queues);
 /* Did who served them take the position of one of these with it? */
 bool queues_lost(const struct virtio_device *dev, uint64_t queues);
+/* May a peer that was cut off still touch what is stopped?  Noted in dev->lingers.  Under dev->life_lock. */
+bool queues_linger(struct virtio_device *dev);
 /* As before the driver touched it.  It does not run. */
 void queue_clear(struct virtio_queue *q);
 /* Makes the eventfds that are missing.  0 or -errno. */

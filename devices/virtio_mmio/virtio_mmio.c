@@ -78,7 +78,9 @@ static uint32_t register_read(const struct virtio_mmio *t, uint64_t off)
 	case VIRTIO_MMIO_QUEUE_NUM_MAX:
 		return vq ? vq->max_size : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
-		return vq ? vq->ready : 0;
+		return vq ? vq->ready || virtio_queue_stopping(dev, vq) : 0;
+	case VIRTIO_MMIO_QUEUE_RESET:
+		return vq ? virtio_queue_stopping(dev, vq) : 0;
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		return interrupt_status(t);
 	case VIRTIO_MMIO_STATUS:
@@ -90,7 +92,7 @@ static uint32_t register_read(const struct virtio_mmio *t, uint64_t off)
 		return UINT32_MAX;
 	case VIRTIO_MMIO_CONFIG_GENERATION:
 		return dev->config_generation;
-	default: /* QueueReset too: the reset is over when the write returns */
+	default:
 		return 0;
 	}
 }

@@ -41,7 +41,7 @@ void vpci_common_read(struct virtio_pci *t, uint64_t off, void *data, unsigned l
 		put_addr(r + VIRTIO_PCI_COMMON_Q_DESCLO, vq->desc);
 		put_addr(r + VIRTIO_PCI_COMMON_Q_AVAILLO, vq->avail);
 		put_addr(r + VIRTIO_PCI_COMMON_Q_USEDLO, vq->used);
-		/* queue_reset reads 0: the reset is over when the write returns. */
+		pci_put16(r + VIRTIO_PCI_COMMON_Q_RESET, virtio_queue_stopping(dev, vq));
 	}
 	memset(data, 0, len);
 	if (off < sizeof(r))

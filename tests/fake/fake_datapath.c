@@ -166,11 +166,25 @@ static void fake_destroy(struct datapath *dp)
 	f->destroyed++;
 }
 
+static bool fake_lingers(struct datapath *dp)
+{
+	struct fake_datapath *f = container_of(dp, struct fake_datapath, dp);
+
+	return f->lingers;
+}
+
+void fake_datapath_let_go(struct fake_datapath *f)
+{
+	f->lingers = false;
+	f->dp.events->let_go(f->dp.opaque);
+}
+
 static const struct datapath_ops fake_datapath_ops = {
 	.name = "a fake",
 	.offer = fake_offer,
 	.start = fake_start,
 	.stop = fake_stop,
+	.lingers = fake_lingers,
 	.config_read = fake_config_read,
 	.config_write = fake_config_write,
 	.destroy = fake_destroy,

@@ -18,6 +18,7 @@ struct fake_datapath {
 	struct datapath_offer offer;
 	int offer_err;
 	int start_err;         /* not 0: start() fails with it */
+	_Atomic bool lingers;  /* what lingers() says; fake_datapath_let_go() ends it */
 	uint16_t give_next;    /* what stop() writes to each queue's next */
 	struct evloop *kicked; /* not NULL: kick_fds are watched and read here */
 	void (*in_start)(struct fake_datapath *f);
@@ -47,6 +48,7 @@ struct fake_datapath {
 };
 
 void fake_datapath_init(struct fake_datapath *f); /* offers everything and has no opinion */
+void fake_datapath_let_go(struct fake_datapath *f);
 /* Serves every queue that runs.  On kicked's thread. */
 void fake_datapath_serve(struct fake_datapath *f);
 #endif

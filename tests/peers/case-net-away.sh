@@ -12,6 +12,7 @@ returns() { # GUEST
 	before=$(guest_handles "$1")
 	for ((round = 0; round < count; round++)); do
 		peer_kill "$sock"
+		rm -f "$sock"
 		sleep "0.$((RANDOM % 4))"
 		peer_restart "$sock" || fail "testpmd does not start again"
 		guest_grows "$1" got "$(guest_count "$1" got)" 500
@@ -81,6 +82,7 @@ away_resets() { # GUEST-ARGUMENTS OPTIONS
 	guest_grows g got 0 500
 	for ((round = 0; round < 3; round++)); do
 		peer_kill "$sock"
+		rm -f "$sock"
 		for ((i = 0; i < 5; i++)); do guest_ask g r reset 10; done
 		guest_grows g disk "$(guest_count g disk)" 100
 		ctl g stats >"$tmp/stats" || fail "no counters while it is away"
@@ -139,26 +141,62 @@ test_stopped() { # limit: 90
 	! grep -q . "$tmp/g.err" || cat "$tmp/g.err"
 }
 
-# A reset cannot be answered by who stands still: it is given up and comes back by itself. What it then writes before it sees
-# that goes where the queues were, hence fresh=1.
-test_stopped_and_reset() { # limit: 120
-	local before
-	truncate -s 1M "$tmp/disk"
+# Who stands still has the rings in his hands, so a reset lasts until he is seen to have let go; then his place is his
+# again. The new life's rings lie where the old ones were: whatever he wrote late would be seen.
+stopped_and_reset() { # NAME GO_ON...: what ends it
+	local g=$1 before
+	shift
 	peer_testpmd_vhost "$sock" server 1 io || fail "no testpmd"
-	guest_start g net "lossy=1 disk=1 heal=1 fresh=1" -n "vhost-user,path=$sock,reconnect=100ms" -d "$tmp/disk"
+	guest_start "$g" net "lossy=1" -n "vhost-user,path=$sock,reconnect=100ms"
+	guest_ready "$g"
+	guest_grows "$g" got 0 500
+	kill -STOP -- "-$(peer_pid "$sock")"
+	guest_say "$g" r
+	sleep 0.3
+	before=${EPOCHREALTIME/[.,]/}
+	ctl "$g" stats >"$tmp/stats" || fail "no counters while a reset waits"
+	echo "counters after $(((${EPOCHREALTIME/[.,]/} - before) / 1000)) ms"
+	sleep 8
+	! grep -q '^reset' "$tmp/$g.out" || fail "the reset ended while the back end could still write"
+	grep -q 'may still use the guest' "$tmp/$g.err" || fail "nothing says why"
+	"$@" || fail "$* failed"
+	before=${EPOCHREALTIME/[.,]/}
+	guest_line "$g" '^reset' 20
+	echo "the reset ended after $(((${EPOCHREALTIME/[.,]/} - before) / 1000)) ms"
+	guest_grows "$g" got "$(guest_count "$g" got)" 500 40
+	guest_quit "$g"
+}
+
+go_on() { kill -CONT -- "-$(peer_pid "$sock")"; }
+kill_and_restart() { peer_kill "$sock" && peer_restart "$sock"; }
+
+test_stopped_and_reset() { # limit: 120
+	for ((round = 0; round < 3; round++)); do
+		stopped_and_reset "g$round" go_on
+		peer_kill "$sock"
+		rm -f "$sock"
+	done
+}
+
+test_stopped_reset_and_killed() { # limit: 120
+	stopped_and_reset g kill_and_restart
+}
+
+# A guest that starts anew gets memory that nobody else writes to.
+test_stopped_and_rebooted() { # limit: 120
+	peer_testpmd_vhost "$sock" server 1 io || fail "no testpmd"
+	guest_start g net "lossy=1" -n "vhost-user,path=$sock,reconnect=100ms" --reboot again
 	guest_ready g
 	guest_grows g got 0 500
 	kill -STOP -- "-$(peer_pid "$sock")"
-	guest_say g r
-	sleep 0.3
-	before=${EPOCHREALTIME/[.,]/}
-	ctl g stats >"$tmp/stats" || fail "no counters while a reset waits"
-	echo "counters after $(((${EPOCHREALTIME/[.,]/} - before) / 1000)) ms"
-	guest_line g '^reset' 20
-	echo "the reset took $(((${EPOCHREALTIME/[.,]/} - before) / 1000 + 300)) ms"
-	guest_grows g disk "$(guest_count g disk)" 100
-	kill -CONT -- "-$(peer_pid "$sock")"
-	guest_grows g got "$(guest_count g got)" 500
+	guest_say g b
+	sleep 8
+	ctl g stats >"$tmp/stats" || fail "no counters while a reboot waits"
+	grep -q 'starts anew when' "$tmp/g.err" || fail "nothing says what is waited for"
+	[ "$(grep -c '^ready' "$tmp/g.out")" = 1 ] || fail "it has started anew too early"
+	go_on
+	until_true 20 eval '[ "$(grep -c "^ready" "$tmp/g.out")" = 2 ]' || fail "it does not start anew"
+	guest_grows g got 0 500 40
 	guest_quit g
 }
 
@@ -181,6 +219,7 @@ early() { # GUEST: of a back end on $sock that is there
 	before=$(guest_handles "$1")
 	for ((round = 0; round < 2 * count; round++)); do
 		peer_kill "$sock"
+		rm -f "$sock"
 		peer_restart "$sock" || fail "testpmd does not start again"
 		sleep "0.0$((RANDOM % 10))"
 	done
@@ -215,6 +254,7 @@ test_killed_and_reset() { # limit: 600
 		guest_say g rrr
 		sleep "0.0$((RANDOM % 10))"
 		peer_kill "$sock"
+		rm -f "$sock"
 		guest_say g rrr
 		peer_restart "$sock" || fail "testpmd does not start again"
 		guest_say g rrr

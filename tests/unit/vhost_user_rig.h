@@ -58,7 +58,7 @@ static struct rig {
 	unsigned nqueues;
 	gpa_t buf;
 	struct rig_side side[SIDES];
-	_Atomic unsigned failed, config_changed;
+	_Atomic unsigned failed, config_changed, let_go;
 	_Atomic int failed_err;
 } rig;
 
@@ -92,6 +92,12 @@ static void on_config_changed(void *opaque)
 {
 	(void)opaque;
 	rig.config_changed++;
+}
+
+static void on_let_go(void *opaque)
+{
+	(void)opaque;
+	rig.let_go++;
 }
 
 static inline uint64_t rig_now_ms(void)
@@ -134,7 +140,7 @@ static void rig_init(void)
 	driver_mem_init(&rig.m);
 	rig.buf = driver_mem_alloc(&rig.m, 64 * 1024, 16);
 	snprintf(rig.path, sizeof(rig.path), "%s/vu-%d.sock", tmp ? tmp : "/tmp", getpid());
-	rig.events = (struct datapath_events){on_config_changed, on_failed};
+	rig.events = (struct datapath_events){on_config_changed, on_failed, on_let_go};
 	rig.peer_config = (struct vhost_user_peer_config){
 		.path = rig.path,
 		.features = PROTOCOL | PACKED,

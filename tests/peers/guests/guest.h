@@ -59,10 +59,10 @@ static inline uint32_t pattern_check(const uint8_t *p, uint64_t n, uint32_t from
 	return to;
 }
 
-/* Status 0, for which a back end that answers nothing may have to be given up. */
+/* Status 0, which a back end that stands still with the rings in its hands holds up. */
 static inline void patient_reset(struct vdev *d)
 {
-	uint64_t end = now_ms() + 20000;
+	uint64_t end = now_ms() + 60000;
 
 	vdev_set_status(d, 0);
 	while (vdev_status(d))

@@ -3,11 +3,11 @@
  *
  * Options: count=N (a pair, then it ends; 0: until it is told), pairs=N, window=N (frames on the way, a pair),
  * room=N (of a receive buffer), mrg=0, tso=1, swap=1 (addresses come back changed over; 2: the other one's is
- * new), lossy=1 (frames may be lost), heal=1 (NEEDS_RESET is answered with a reset), fresh=1 (a reset's rings
- * are elsewhere), disk=1 (a disk is read meanwhile), max=N (longest frame), slow=N (at most N a ms).
+ * new), lossy=1 (frames may be lost), heal=1 (NEEDS_RESET is answered with a reset), disk=1 (a disk is read
+ * meanwhile), max=N (longest frame), slow=N (at most N a ms).
  *
- * Typed: p prints where it is, r resets the device and sets it up again, h stops sending, g goes on, 1..3 that
- * many pairs, s prints the link, q ends. */
+ * Typed: p prints where it is, r resets the device and sets it up again, b the machine, h stops sending, g goes
+ * on, 1..3 that many pairs, s prints the link, q ends. */
 #include <linux/virtio_net.h>
 
 #include "guest.h"
@@ -115,8 +115,7 @@ static void setup(void)
 	uint64_t wanted = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS);
 	unsigned max_pairs;
 
-	if (!option("fresh", 0))
-		alloc_release(heap);
+	alloc_release(heap);
 	if (option("mrg", 1))
 		wanted |= BIT(VIRTIO_NET_F_MRG_RXBUF);
 	if (npairs > 1)
@@ -405,6 +404,10 @@ static bool obey(void)
 		set_pairs(c - '0');
 		print("pairs %u .\n", active);
 		break;
+	case 'b':
+		outb(LAYOUT_RESET, LAYOUT_RESET_VALUE);
+		FAIL("the VM lives on");
+		return false;
 	case 'q':
 		return false;
 	}
