@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/tap_watch.h"
 #include "backends/vhost_kernel.h"
 #include "lib/cleanup.h"
 
@@ -18,10 +19,13 @@
 
 struct vhost_net {
 	struct datapath dp;
+	uint64_t running; /* bit per queue */
+	struct tap_watch watch;
 	unsigned npairs;
 	struct vhost_net_pair {
 		struct vhost_kernel vk;
 		int tap;
+		struct net_port *port; /* or NULL */
 	} pair[];
 };
 
@@ -50,6 +54,29 @@ static int run(struct vhost_kernel *vk, uint64_t vrings, bool on)
 		}
 	}
 	return rc;
+}
+
+static void look(void *opaque)
+{
+	struct vhost_net *vn = opaque;
+
+	for (unsigned i = 0; i < vn->npairs; i++) {
+		struct net_port *port = vn->pair[i].port;
+
+		if (port && tap_fd_gone(vn->pair[i].tap)) {
+			vn->pair[i].port = NULL; /* once */
+			port->gone(port->opaque, -ENODEV);
+		}
+	}
+}
+
+static uint64_t queues_of(const struct datapath_setup *setup)
+{
+	uint64_t queues = 0;
+
+	for (unsigned i = 0; i < setup->nqueues; i++)
+		queues |= BIT(setup->queue[i].index);
+	return queues;
 }
 
 static int offer(struct datapath *dp, struct datapath_offer *out)
@@ -83,6 +110,9 @@ static int start(struct datapath *dp, const struct datapath_setup *setup)
 			vhost_kernel_stop(&vn->pair[i].vk, setup);
 		return rc;
 	}
+	vn->running |= queues_of(setup);
+	if (vn->pair[0].port)
+		tap_watch_start(&vn->watch);
 	return 0;
 }
 
@@ -92,6 +122,9 @@ static void stop(struct datapath *dp, const struct datapath_setup *setup)
 
 	for (unsigned i = 0; i < vn->npairs; i++)
 		vhost_kernel_stop(&vn->pair[i].vk, setup);
+	vn->running &= ~queues_of(setup);
+	if (!vn->running)
+		tap_watch_stop(&vn->watch);
 }
 
 static void destroy(struct datapath *dp)
@@ -134,6 +167,7 @@ static int pair_open(struct vhost_net *vn, unsigned i, const struct vhost_net_co
 	int rc;
 
 	p->tap = c->taps[i];
+	p->port = c->ports ? c->ports[i] : NULL;
 	p->vk = (struct vhost_kernel){
 		.name = c->name,
 		.option = "--net: tap: vhost=on",
@@ -165,6 +199,7 @@ struct datapath *vhost_net_new(const struct vhost_net_config *c, struct err *e)
 		return NULL;
 	}
 	vn->dp.ops = &ops;
+	vn->watch = (struct tap_watch){.loop = c->loop, .look = look, .opaque = vn};
 	for (; vn->npairs < c->npairs; vn->npairs++)
 		if (pair_open(vn, vn->npairs, c, e)) {
 			destroy(&vn->dp);

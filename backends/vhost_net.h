@@ -6,6 +6,7 @@
  * business (checksums, segmentation, length of the header, which pairs are active) is done through its port. */
 #ifndef BACKENDS_VHOST_NET_H
 #define BACKENDS_VHOST_NET_H
+#include "devices/net/net_port.h"
 #include "devices/virtio/datapath.h"
 #include "lib/err.h"
 #include "vmm/evloop.h"
@@ -15,6 +16,8 @@
 struct vhost_net_config {
 	const char *name; /* "net0"; outlives the datapath */
 	const int *taps;  /* [npairs]: tap_fd(); open for as long as the datapath is */
+	/* [npairs]: whose gone() is called when a tap's interface is removed; NULL: nobody looks */
+	struct net_port *const *ports;
 	unsigned npairs;
 	unsigned busy_poll_us; /* how long the kernel looks before it sleeps; 0: not at all */
 	struct evloop *loop;   /* the device's: on it the datapath tells of rings the kernel calls broken */

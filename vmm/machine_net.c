@@ -89,8 +89,12 @@ static int serve_by_vhost(struct device *d, const struct net_options *o, unsigne
 			  struct served *s, struct err *e)
 {
 	int taps[CONFIG_MAX_QUEUES];
-	const struct vhost_net_config c = {
-		.name = d->name, .taps = taps, .npairs = npairs, .busy_poll_us = o->busy_poll_us, .loop = loop};
+	const struct vhost_net_config c = {.name = d->name,
+					   .taps = taps,
+					   .ports = s->port,
+					   .npairs = npairs,
+					   .busy_poll_us = o->busy_poll_us,
+					   .loop = loop};
 
 	for (unsigned i = 0; i < npairs; i++)
 		taps[i] = tap_fd(s->port[i]);
