@@ -89,8 +89,14 @@ static uint64_t protocol_wish(const struct vhost_user_config *c, bool net)
 
 static int vhost_user_offer(struct datapath *dp, struct datapath_offer *out)
 {
-	const struct vhost_user *v = vhost_user_of(dp);
+	struct vhost_user *v = vhost_user_of(dp);
+	bool idle;
 
+	/* Away, and none of the requests that wait was ever taken. */
+	pthread_mutex_lock(&v->lock);
+	idle = v->link == VHOST_USER_AWAY && !v->lingers && !(v->taken & v->wanted) &&
+	       !(v->accepted & BIT(VIRTIO_F_RING_PACKED));
+	pthread_mutex_unlock(&v->lock);
 	*out = (struct datapath_offer){
 		.features = v->features,
 		.opinion = v->opinion,
@@ -98,7 +104,7 @@ static int vhost_user_offer(struct datapath *dp, struct datapath_offer *out)
 		.max_queue_size = MAX_QUEUE_SIZE,
 		.config_len = v->config_len,
 		/* Frames are done with at once; of other requests a back end can lose hold. */
-		.drains = v->net,
+		.drains = v->net || idle,
 		.keeps_fds = true,
 	};
 	return 0;

@@ -102,44 +102,79 @@ static bool answered(const struct virtio_device *dev, unsigned i)
 	return index_at(dev, q->avail) == index_at(dev, q->used);
 }
 
-static int drain(struct virtio_device *dev, uint64_t queues, unsigned ms, struct err *e)
-{
-	const uint64_t end = now_ns() + ms * UINT64_C(1000000);
-	const struct timespec nap = {.tv_nsec = 50000};
-
-	/* A vCPU may stand still between making buffers available and saying so. */
-	for (unsigned i = 0; i < dev->nqueues; i++)
-		if (queues & QUEUE_BIT(i))
-			virtio_queue_notify(dev, i);
-	for (unsigned i = 0; i < dev->nqueues; i++)
-		while ((queues & QUEUE_BIT(i)) && !answered(dev, i)) {
-			if (now_ns() > end)
-				return err_set(
-					e, -ETIMEDOUT,
-					"%s: %s has not answered all of queue %u within %u ms; nothing was "
-					"changed",
-					dev->name, dev->remote->ops->name, i, ms);
-			nanosleep(&nap, NULL);
-		}
-	return 0;
-}
-
-static int drain_for_move(struct virtio_device *dev, const struct virtio_move *m, struct err *e)
+/* The first queue of which buffers are away that come back in the end; -1: none, or whoever serves them gives
+ * them back when he stops. */
+static int unanswered(struct virtio_device *dev)
 {
 	struct datapath_offer offer = {0};
 	uint64_t queues;
 
-	if (!dev->remote)
-		return 0;
-	if (dev->remote->ops->offer(dev->remote, &offer) || offer.drains)
-		return 0;
+	if (!dev->remote || dev->remote->ops->offer(dev->remote, &offer) || offer.drains)
+		return -1;
 	queues = dev->running_queues & ~queues_local(dev) & dev->answered_queues;
-	if (queues && virtio_has(dev, VIRTIO_F_RING_PACKED))
-		return err_set(e, -EOPNOTSUPP,
-			       "%s: with packed rings nobody can see whether %s has answered all\n"
-			       "Start with packed=off to be able to change.",
-			       dev->name, dev->remote->ops->name);
-	return drain(dev, queues, m->how->drain_ms, e);
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		if ((queues & QUEUE_BIT(i)) && !answered(dev, i))
+			return (int)i;
+	return -1;
+}
+
+static bool all_answered(struct virtio_device *dev)
+{
+	return unanswered(dev) < 0;
+}
+
+static int drain(struct virtio_device *dev, uint64_t end, unsigned ms, struct err *e)
+{
+	const struct timespec nap = {.tv_nsec = 50000};
+	int i;
+
+	while ((i = unanswered(dev)) >= 0) {
+		if (now_ns() > end)
+			return err_set(
+				e, -ETIMEDOUT,
+				"%s: %s has not answered all of queue %d within %u ms; nothing was changed",
+				dev->name, dev->remote->ops->name, i, ms);
+		nanosleep(&nap, NULL);
+	}
+	return 0;
+}
+
+static int may_drain(struct virtio_device *dev, struct err *e)
+{
+	struct datapath_offer offer = {0};
+
+	if (!dev->remote || !virtio_has(dev, VIRTIO_F_RING_PACKED) ||
+	    !(dev->running_queues & ~queues_local(dev) & dev->answered_queues) ||
+	    dev->remote->ops->offer(dev->remote, &offer) || offer.drains)
+		return 0;
+	return err_set(e, -EOPNOTSUPP,
+		       "%s: with packed rings nobody can see whether %s has answered all\n"
+		       "Start with packed=off to be able to change.",
+		       dev->name, dev->remote->ops->name);
+}
+
+/* Who was away may come back and take requests until the moment that the queues stop. */
+static int suspend(struct virtio_device *dev, const struct virtio_move *m, uint64_t *queues,
+		   struct virtio_moved *moved, uint64_t *stopped_at, struct err *e)
+{
+	const unsigned ms = m->how->drain_ms;
+	const uint64_t began = now_ns(), end = began + ms * UINT64_C(1000000);
+	int rc = may_drain(dev, e);
+
+	/* A vCPU may stand still between making buffers available and saying so. */
+	for (unsigned i = 0; !rc && i < dev->nqueues; i++)
+		if (dev->running_queues & ~queues_local(dev) & dev->answered_queues & QUEUE_BIT(i))
+			virtio_queue_notify(dev, i);
+	while (!rc) {
+		rc = drain(dev, end, ms, e);
+		if (rc)
+			break;
+		moved->drained_ns = now_ns() - began;
+		*stopped_at = now_ns();
+		if (!queues_suspend(dev, all_answered, queues))
+			return 0;
+	}
+	return rc;
 }
 
 /* --- the move --- */
@@ -253,15 +288,12 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 	struct datapath *const old = dev->remote;
 	const uint64_t old_local = dev->local_queues;
 	const char *const name = server_of(dev, m->remote)->ops->name;
-	uint64_t queues, began = now_ns();
+	uint64_t queues, began;
 	int rc, back;
 
-	rc = drain_for_move(dev, m, e);
+	rc = suspend(dev, m, &queues, moved, &began, e);
 	if (rc)
 		return rc;
-	moved->drained_ns = now_ns() - began;
-	began = now_ns();
-	queues = queues_suspend(dev);
 	if (queues_lost(dev, queues)) {
 		queues_give_up(dev, queues);
 		virtio_needs_reset(dev, "who served it took its place in a ring with him", -ENODATA);

@@ -86,6 +86,7 @@ uint64_t queues_ready(const struct virtio_device *dev)
 struct transition {
 	struct virtio_device *dev;
 	uint64_t queues;
+	bool (*ready)(struct virtio_device *dev);
 	int rc;
 };
 
@@ -149,6 +150,10 @@ static void stop_on_loop(void *arg)
 	struct transition *t = arg;
 	uint64_t local = t->queues & queues_local(t->dev);
 
+	if (t->ready && !t->ready(t->dev)) {
+		t->rc = -EAGAIN;
+		return;
+	}
 	stop_part(t->dev, t->dev->local, local);
 	stop_part(t->dev, t->dev->remote, t->queues & ~local);
 }
@@ -233,16 +238,19 @@ int queues_start(struct virtio_device *dev, uint64_t queues)
 	return rc;
 }
 
-uint64_t queues_suspend(struct virtio_device *dev)
+int queues_suspend(struct virtio_device *dev, bool (*ready)(struct virtio_device *dev), uint64_t *queues)
 {
-	struct transition t = {.dev = dev, .queues = dev->running_queues};
+	struct transition t = {.dev = dev, .queues = dev->running_queues, .ready = ready};
 
+	*queues = t.queues;
 	if (!t.queues)
 		return 0;
 	evloop_call(dev->loop, stop_on_loop, &t);
+	if (t.rc)
+		return t.rc;
 	dev->running_queues = 0;
 	dev->stale_fds |= dev->renew_fds ? t.queues & ~queues_local(dev) : 0;
-	return t.queues;
+	return 0;
 }
 
 /* Doorbells and interrupts go to new eventfds where the peer before has copies of the old. */

@@ -19,8 +19,9 @@ uint64_t queues_ready(const struct virtio_device *dev);
 int queues_start(struct virtio_device *dev, uint64_t queues);
 /* Stops and unbinds those of these that run. */
 void queues_stop(struct virtio_device *dev, uint64_t queues);
-/* A live change: stops those that run and leaves them bound, with their positions kept.  Which. */
-uint64_t queues_suspend(struct virtio_device *dev);
+/* A live change: stops those that run and leaves them bound, with their positions kept; *queues: which.
+ * ready() is asked on dev->loop's thread, at once before.  0, or -EAGAIN: it said no, and nothing was done. */
+int queues_suspend(struct virtio_device *dev, bool (*ready)(struct virtio_device *dev), uint64_t *queues);
 /* Starts suspended queues where they stopped.  0, or -errno and they are suspended still. */
 int queues_resume(struct virtio_device *dev, uint64_t queues);
 /* Suspended queues that nobody will resume. */

@@ -13,6 +13,8 @@ static int fake_offer(struct datapath *dp, struct datapath_offer *out)
 	struct fake_datapath *f = container_of(dp, struct fake_datapath, dp);
 
 	*out = f->offer;
+	if (f->drains_until && !--f->drains_until)
+		f->offer.drains = false;
 	return f->offer_err;
 }
 

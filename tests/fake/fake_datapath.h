@@ -17,6 +17,7 @@ struct fake_datapath {
 	struct datapath dp;
 	struct datapath_offer offer;
 	int offer_err;
+	unsigned drains_until; /* not 0: that many offers more say drains, then none */
 	int start_err;         /* not 0: start() fails with it */
 	_Atomic bool lingers;  /* what lingers() says; fake_datapath_let_go() ends it */
 	uint16_t give_next;    /* what stop() writes to each queue's next */

@@ -1,10 +1,12 @@
 /* A vhost-user back end that is hung up on while it may have the rings in its hands. */
 #include "tests/unit/vhost_user_rig.h"
 
+#define LEAVE_MS 400 /* a machine with much to do answers within */
+
 static void init(void)
 {
 	rig_init();
-	rig.config.reply_ms = SHORT_MS;
+	rig.config.reply_ms = LEAVE_MS;
 	rig.config.reconnect_ms = RECONNECT_MS;
 }
 
@@ -38,7 +40,7 @@ Test(vhost_user_leave, a_frozen_one_lingers_until_it_closes)
 {
 	leave_frozen();
 	cr_expect(lingers());
-	usleep(1000 * 3 * SHORT_MS);
+	usleep(1000 * 2 * LEAVE_MS);
 	cr_expect(lingers());
 	peer_freeze(rig.peer, false);
 	cr_expect(eventually(rig.let_go == 1));
@@ -121,4 +123,45 @@ Test(vhost_user_leave, it_can_be_destroyed_while_one_lingers)
 	rig_destroy();
 	cr_expect_eq(open_fds(), before - 4, "the connection and three timers");
 	peer_freeze(rig.peer, false);
+}
+
+static bool drains(void)
+{
+	struct datapath_offer offer;
+
+	cr_assert_eq(rig.dp->ops->offer(rig.dp, &offer), 0);
+	return offer.drains;
+}
+
+/* A live change: what waits can be given to somebody else, what was taken cannot. */
+Test(vhost_user_leave, one_that_died_idle_holds_nothing)
+{
+	rig.config.device_type = VIRTIO_ID_BLOCK;
+	rig_make();
+	cr_assert_eq(rig_start(), 0);
+	cr_assert(rig_traffic(0, 3));
+	cr_expect_not(drains());
+	peer_free(rig.peer);
+	rig.peer = NULL;
+	cr_assert(eventually(!rig_info().connected));
+	rig_add(0);
+	cr_expect(drains());
+	rig_stop();
+	cr_expect_not(rig.side[0].q.lost);
+	cr_expect_eq(rig.side[0].q.next, 3);
+}
+
+Test(vhost_user_leave, one_that_died_busy_may_hold_requests)
+{
+	rig.config.device_type = VIRTIO_ID_BLOCK;
+	rig_make();
+	peer_hold(rig.peer, true);
+	cr_assert_eq(rig_start(), 0);
+	rig_add(0);
+	cr_assert(eventually(peer_held(rig.peer) == 1));
+	peer_free(rig.peer);
+	rig.peer = NULL;
+	cr_assert(eventually(!rig_info().connected));
+	cr_expect_not(drains());
+	rig_stop();
 }

@@ -18,6 +18,7 @@
 #include "tests/fake/fake_datapath.h"
 #include "tests/fake/fake_device.h"
 #include "tests/fake/fake_transport.h"
+#include "tests/unit/teardown.h"
 #include "vmm/loop_thread.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -82,7 +83,7 @@ static void teardown(void)
 	cr_expect_eq(f.mistakes + ft.mistakes + a.mistakes + b.mistakes, 0);
 }
 
-TestSuite(virtio_move, .init = setup, .fini = teardown, .timeout = 20);
+TestSuite(virtio_move, .init = setup, .fini = teardown_once, .timeout = 20);
 
 static int move(struct fake_datapath *to)
 {
@@ -97,7 +98,7 @@ static bool needs_reset(void)
 	return f.dev.status & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
-Test(virtio_move, the_new_datapath_starts_where_the_old_one_stopped)
+WholeTest(virtio_move, the_new_datapath_starts_where_the_old_one_stopped)
 {
 	live(&a, 0);
 	a.give_next = 7;
@@ -116,7 +117,7 @@ Test(virtio_move, the_new_datapath_starts_where_the_old_one_stopped)
 	cr_expect_eq(b.stops, 1);
 }
 
-Test(virtio_move, kicks_and_interrupts_are_made_once_after_the_start)
+WholeTest(virtio_move, kicks_and_interrupts_are_made_once_after_the_start)
 {
 	eventfd_t n;
 
@@ -132,7 +133,7 @@ Test(virtio_move, kicks_and_interrupts_are_made_once_after_the_start)
 	}
 }
 
-Test(virtio_move, a_peer_with_copies_is_left_with_descriptors_nobody_uses)
+WholeTest(virtio_move, a_peer_with_copies_is_left_with_descriptors_nobody_uses)
 {
 	int kick, call;
 
@@ -153,7 +154,7 @@ Test(virtio_move, a_peer_with_copies_is_left_with_descriptors_nobody_uses)
 	close(call);
 }
 
-Test(virtio_move, nothing_changes_when_the_new_one_does_not_start)
+WholeTest(virtio_move, nothing_changes_when_the_new_one_does_not_start)
 {
 	live(&a, 0);
 	a.offer.drains = true;
@@ -174,7 +175,7 @@ static void serve_one(struct fake_datapath *d)
 	ring[1].used->idx = 6;
 }
 
-Test(virtio_move, the_old_one_goes_on_behind_what_the_new_one_has_served_before_it_failed)
+WholeTest(virtio_move, the_old_one_goes_on_behind_what_the_new_one_has_served_before_it_failed)
 {
 	live(&a, 0);
 	a.offer.drains = true;
@@ -187,7 +188,7 @@ Test(virtio_move, the_old_one_goes_on_behind_what_the_new_one_has_served_before_
 	cr_expect_eq(a.started[1].next, 6);
 }
 
-Test(virtio_move, one_that_failed_to_start_is_left_with_descriptors_nobody_uses)
+WholeTest(virtio_move, one_that_failed_to_start_is_left_with_descriptors_nobody_uses)
 {
 	int kick;
 
@@ -212,7 +213,7 @@ static int fits_once(void *opaque, struct err *err)
 	return ++asked == 1 ? 0 : err_set(err, -EBUSY, "changed meanwhile");
 }
 
-Test(virtio_move, the_model_is_asked_again_when_the_vcpus_stand_still)
+WholeTest(virtio_move, the_model_is_asked_again_when_the_vcpus_stand_still)
 {
 	const struct virtio_move mv = {.remote = &b.dp, .fits = fits_once, .how = &(struct virtio_move_how){0}};
 
@@ -222,7 +223,7 @@ Test(virtio_move, the_model_is_asked_again_when_the_vcpus_stand_still)
 	cr_expect_eq(a.stops, 0);
 }
 
-Test(virtio_move, counts_of_the_one_before_are_not_taken_for_the_next_ones)
+WholeTest(virtio_move, counts_of_the_one_before_are_not_taken_for_the_next_ones)
 {
 	live(NULL, 0);
 	f.dev.queue[0].stats.chains = 7;
@@ -232,7 +233,7 @@ Test(virtio_move, counts_of_the_one_before_are_not_taken_for_the_next_ones)
 	cr_expect_eq(f.dev.queue[0].stats.chains, 0);
 }
 
-Test(virtio_move, needs_a_reset_when_neither_starts)
+WholeTest(virtio_move, needs_a_reset_when_neither_starts)
 {
 	live(&a, 0);
 	a.start_err = b.start_err = -EIO;
@@ -253,7 +254,7 @@ static void stop_and_lose(struct datapath *dp, const struct datapath_setup *setu
 	a.stops++;
 }
 
-Test(virtio_move, needs_a_reset_when_the_old_one_took_the_position_with_it)
+WholeTest(virtio_move, needs_a_reset_when_the_old_one_took_the_position_with_it)
 {
 	static struct datapath_ops ops;
 
@@ -273,7 +274,7 @@ static int start_and_lose(struct datapath *dp, const struct datapath_setup *setu
 	return -EIO;
 }
 
-Test(virtio_move, belongs_to_the_old_one_again_even_if_nobody_can_go_on)
+WholeTest(virtio_move, belongs_to_the_old_one_again_even_if_nobody_can_go_on)
 {
 	static struct datapath_ops ops;
 
@@ -290,7 +291,7 @@ Test(virtio_move, belongs_to_the_old_one_again_even_if_nobody_can_go_on)
 	cr_expect_not(needs_reset());
 }
 
-Test(virtio_move, names_the_features_that_the_target_does_not_serve)
+WholeTest(virtio_move, names_the_features_that_the_target_does_not_serve)
 {
 	live(&a, BIT(VIRTIO_RING_F_EVENT_IDX));
 	b.offer.opinion = UINT64_MAX;
@@ -302,7 +303,7 @@ Test(virtio_move, names_the_features_that_the_target_does_not_serve)
 	cr_expect_eq(a.running, 3);
 }
 
-Test(virtio_move, refuses_a_target_with_fewer_or_shorter_queues)
+WholeTest(virtio_move, refuses_a_target_with_fewer_or_shorter_queues)
 {
 	live(&a, 0);
 	b.offer.max_queues = 1;
@@ -339,7 +340,7 @@ static void owe(unsigned queue)
 	driver_ring_kick(&ring[queue]);
 }
 
-Test(virtio_move, waits_for_answers_before_it_stops_a_datapath_that_does_not)
+WholeTest(virtio_move, waits_for_answers_before_it_stops_a_datapath_that_does_not)
 {
 	const struct virtio_move mv = {.remote = &b.dp, .how = &(struct virtio_move_how){.drain_ms = 8000}};
 	pthread_t t;
@@ -357,7 +358,7 @@ Test(virtio_move, waits_for_answers_before_it_stops_a_datapath_that_does_not)
 	cr_expect_eq(b.running, 3);
 }
 
-Test(virtio_move, refuses_when_answers_do_not_come_in_time)
+WholeTest(virtio_move, refuses_when_answers_do_not_come_in_time)
 {
 	live(&a, 0);
 	a.offer.drains = false;
@@ -368,7 +369,19 @@ Test(virtio_move, refuses_when_answers_do_not_come_in_time)
 	cr_expect_not(needs_reset());
 }
 
-Test(virtio_move, does_not_wait_for_receive_buffers_or_where_stop_drains)
+WholeTest(virtio_move, one_that_comes_back_at_the_last_moment_is_waited_for)
+{
+	live(&a, 0);
+	a.offer.drains = true;
+	a.drains_until = 1; /* the look before it is to stop */
+	owe(1);
+	cr_assert_eq(move(&b), -ETIMEDOUT);
+	cr_expect_eq(a.stops, 0);
+	cr_expect_eq(a.running, 3);
+	cr_expect_not(needs_reset());
+}
+
+WholeTest(virtio_move, does_not_wait_for_receive_buffers_or_where_stop_drains)
 {
 	live(&a, 0);
 	a.offer.drains = false;
@@ -379,7 +392,7 @@ Test(virtio_move, does_not_wait_for_receive_buffers_or_where_stop_drains)
 	cr_assert_eq(move(&a), 0, "%s", e.text);
 }
 
-Test(virtio_move, offers_what_the_new_datapath_serves_from_then_on)
+WholeTest(virtio_move, offers_what_the_new_datapath_serves_from_then_on)
 {
 	live(&a, 0);
 	cr_assert(f.dev.offered & BIT(VIRTIO_F_RING_PACKED));
@@ -405,7 +418,7 @@ static void stand_still(void *opaque, bool on)
 		pthread_mutex_unlock(&f.dev.lock);
 }
 
-Test(virtio_move, the_vcpus_stand_still_from_before_the_stop_until_after_the_start)
+WholeTest(virtio_move, the_vcpus_stand_still_from_before_the_stop_until_after_the_start)
 {
 	const struct virtio_move_how how = {.stand_still = stand_still};
 	struct virtio_move mv = {.remote = &b.dp, .how = &how};
@@ -437,7 +450,7 @@ static int swap(void *opaque, bool to_new)
 	return swap_rc;
 }
 
-Test(virtio_move, the_model_swaps_while_nobody_serves_and_back_on_failure)
+WholeTest(virtio_move, the_model_swaps_while_nobody_serves_and_back_on_failure)
 {
 	const struct virtio_move mv = {.remote = &b.dp, .swap = swap, .how = &(struct virtio_move_how){0}};
 
@@ -451,7 +464,7 @@ Test(virtio_move, the_model_swaps_while_nobody_serves_and_back_on_failure)
 	cr_expect_eq(served_at_swap, 0);
 }
 
-Test(virtio_move, a_swap_that_fails_changes_nothing)
+WholeTest(virtio_move, a_swap_that_fails_changes_nothing)
 {
 	const struct virtio_move mv = {.remote = &b.dp, .swap = swap, .how = &(struct virtio_move_how){0}};
 
@@ -510,18 +523,18 @@ static void there_and_back(uint64_t features)
 	echoed(1, 2);
 }
 
-Test(virtio_move, this_process_goes_on_where_another_stopped)
+WholeTest(virtio_move, this_process_goes_on_where_another_stopped)
 {
 	there_and_back(0);
 	cr_expect_eq(a.started[0].next, 15);
 }
 
-Test(virtio_move, this_process_goes_on_in_a_packed_ring)
+WholeTest(virtio_move, this_process_goes_on_in_a_packed_ring)
 {
 	there_and_back(BIT(VIRTIO_F_RING_PACKED));
 }
 
-Test(virtio_move, a_device_without_a_driver_moves_too)
+WholeTest(virtio_move, a_device_without_a_driver_moves_too)
 {
 	live(&a, 0);
 	fake_device_status(&f, 0);
@@ -530,14 +543,14 @@ Test(virtio_move, a_device_without_a_driver_moves_too)
 	cr_expect_eq(f.dev.remote, &b.dp);
 }
 
-Test(virtio_move, a_device_that_needs_a_reset_does_not_move)
+WholeTest(virtio_move, a_device_that_needs_a_reset_does_not_move)
 {
 	live(&a, 0);
 	virtio_needs_reset(&f.dev, "test", -EIO);
 	cr_assert_eq(move(&b), -EIO);
 }
 
-Test(virtio_move, names_features_by_their_device)
+WholeTest(virtio_move, names_features_by_their_device)
 {
 	char s[128], tiny[8];
 
