@@ -65,22 +65,32 @@ static const char *kind(mode_t mode)
 	return "a character device";
 }
 
+static int check_kind(const struct file_disk_config *c, const struct stat *st, struct err *e)
+{
+	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
+		return 0;
+	return err_set(e, -EINVAL, "%s is %s\nA disk is a raw image file or a block device%s", c->path,
+		       kind(st->st_mode),
+		       S_ISSOCK(st->st_mode) ? "; is it a back end's? --disk vhost-user,path=..." : "");
+}
+
 static int open_image(struct file_disk *f, const struct file_disk_config *c, struct err *e)
 {
+	const int flags = (c->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	struct stat st;
-	int fd;
+	int fd, rc;
 
 	/* Looked at before it is opened: opening a pipe or a tape does something. */
-	if (stat(c->path, &st))
+	if (c->fd ? fstat(f->fd, &st) : stat(c->path, &st))
 		return open_error(c, -errno, e);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(e, -EINVAL, "%s is %s\nA disk is a raw image file or a block device%s", c->path,
-			       kind(st.st_mode),
-			       S_ISSOCK(st.st_mode) ? "; is it a back end's? --disk vhost-user,path=..." : "");
-	fd = open(c->path, (c->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
+	rc = check_kind(c, &st, e);
+	if (rc)
+		return rc;
+	if (!c->fd)
+		f->fd = open(c->path, flags);
+	if (f->fd < 0)
 		return open_error(c, -errno, e);
-	f->fd = fd;
+	fd = f->fd;
 	if (fstat(fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
 		return err_set(e, -EINVAL, "%s was replaced while it was opened", c->path);
 	/* io_uring takes O_NONBLOCK for a wish to fail instead of waiting. */
@@ -88,8 +98,12 @@ static int open_image(struct file_disk *f, const struct file_disk_config *c, str
 		return err_set(e, -errno, "%s: %s", c->path, strerror(errno));
 	f->block_device = S_ISBLK(st.st_mode);
 	if (f->block_device && !c->read_only) {
+		char same[32];
+		int probe;
+
 		/* Refused while the host has it mounted, in a RAID or as swap. */
-		int probe = open(c->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+		snprintf(same, sizeof(same), "/proc/self/fd/%d", fd);
+		probe = open(same, O_RDONLY | O_EXCL | O_CLOEXEC);
 
 		if (probe < 0 && errno == EBUSY)
 			return open_error(c, -EBUSY, e);
@@ -324,10 +338,12 @@ struct disk *file_disk_open(const struct file_disk_config *c, struct err *e)
 
 	if (!f || !(f->path = strdup(c->path))) {
 		free(f);
+		if (c->fd)
+			close(*c->fd);
 		err_set(e, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	f->fd = -1;
+	f->fd = c->fd ? *c->fd : -1;
 	f->mem_align = f->len_align = 1;
 	f->disk.block_size = 512;
 	f->disk.read_only = c->read_only;

@@ -13,6 +13,7 @@ enum file_aio { FILE_AIO_AUTO, FILE_AIO_URING, FILE_AIO_SYNC };
 
 struct file_disk_config {
 	const char *path;
+	const int *fd; /* path, opened by somebody else for that; ours, also on error.  Or NULL */
 	bool read_only;
 	bool direct; /* O_DIRECT */
 	bool raw;    /* take it for raw bytes whatever image format it looks like */

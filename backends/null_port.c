@@ -2,10 +2,14 @@
 
 #include <stdlib.h>
 
+struct null_port {
+	struct net_port port;
+	uint64_t features;
+};
+
 static uint64_t features(struct net_port *p)
 {
-	(void)p;
-	return UINT64_MAX; /* the datapath says what it serves */
+	return ((const struct null_port *)(uintptr_t)p)->features; /* its first member */
 }
 
 static int set_features(struct net_port *p, uint64_t accepted, unsigned hdr_len)
@@ -28,11 +32,13 @@ static const struct net_port_ops ops = {
 	.destroy = destroy,
 };
 
-struct net_port *null_port_new(void)
+struct net_port *null_port_new(uint64_t served)
 {
-	struct net_port *p = calloc(1, sizeof(*p));
+	struct null_port *p = calloc(1, sizeof(*p));
 
-	if (p)
-		p->ops = &ops;
-	return p;
+	if (!p)
+		return NULL;
+	p->port.ops = &ops;
+	p->features = served;
+	return &p->port;
 }

@@ -4,6 +4,7 @@
 #define BACKENDS_NULL_PORT_H
 #include "devices/net/net_port.h"
 
-/* NULL: out of memory.  Ended by its destroy(). */
-struct net_port *null_port_new(void);
+/* served: the feature bits that the card's datapath serves, so that the card offers none whose requirement is
+ * missing there. NULL: out of memory.  Ended by its destroy(). */
+struct net_port *null_port_new(uint64_t served);
 #endif

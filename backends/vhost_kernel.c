@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "backends/vhost_trace.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
@@ -40,91 +41,13 @@ struct vhost_kernel_sys vhost_kernel_sys = {.open = open, .ioctl = ioctl};
 
 /* --- calls --- */
 
-enum arg { NONE, U64, INT, STATE, FD, ADDR, MEMORY, TARGET };
-
-static const struct {
-	unsigned long request;
-	const char *name;
-	enum arg arg;
-} requests[] = {
-	{VHOST_GET_FEATURES, "GET_FEATURES", U64},
-	{VHOST_SET_FEATURES, "SET_FEATURES", U64},
-	{VHOST_SET_OWNER, "SET_OWNER", NONE},
-	{VHOST_SET_MEM_TABLE, "SET_MEM_TABLE", MEMORY},
-	{VHOST_SET_VRING_NUM, "SET_VRING_NUM", STATE},
-	{VHOST_SET_VRING_ADDR, "SET_VRING_ADDR", ADDR},
-	{VHOST_SET_VRING_BASE, "SET_VRING_BASE", STATE},
-	{VHOST_GET_VRING_BASE, "GET_VRING_BASE", STATE},
-	{VHOST_SET_VRING_KICK, "SET_VRING_KICK", FD},
-	{VHOST_SET_VRING_CALL, "SET_VRING_CALL", FD},
-	{VHOST_SET_VRING_ERR, "SET_VRING_ERR", FD},
-	{VHOST_SET_VRING_BUSYLOOP_TIMEOUT, "SET_VRING_BUSYLOOP_TIMEOUT", STATE},
-	{VHOST_NET_SET_BACKEND, "NET_SET_BACKEND", FD},
-	{VHOST_SCSI_GET_ABI_VERSION, "SCSI_GET_ABI_VERSION", INT},
-	{VHOST_SCSI_SET_ENDPOINT, "SCSI_SET_ENDPOINT", TARGET},
-	{VHOST_SCSI_CLEAR_ENDPOINT, "SCSI_CLEAR_ENDPOINT", TARGET},
-	{VHOST_VSOCK_SET_GUEST_CID, "VSOCK_SET_GUEST_CID", U64},
-	{VHOST_VSOCK_SET_RUNNING, "VSOCK_SET_RUNNING", INT},
-};
-
-static void print_arg(char *buf, size_t len, enum arg kind, const void *arg)
-{
-	buf[0] = '\0';
-	switch (kind) {
-	case NONE:
-		break;
-	case U64:
-		snprintf(buf, len, " %#llx", (unsigned long long)*(const uint64_t *)arg);
-		break;
-	case INT:
-		snprintf(buf, len, " %d", *(const int *)arg);
-		break;
-	case STATE: {
-		const struct vhost_vring_state *s = arg;
-
-		snprintf(buf, len, " vring=%u num=%u", s->index, s->num);
-		break;
-	}
-	case FD: {
-		const struct vhost_vring_file *f = arg;
-
-		snprintf(buf, len, " vring=%u fd=%d", f->index, f->fd);
-		break;
-	}
-	case ADDR: {
-		const struct vhost_vring_addr *a = arg;
-
-		snprintf(buf, len, " vring=%u desc=%#llx avail=%#llx used=%#llx", a->index,
-			 (unsigned long long)a->desc_user_addr, (unsigned long long)a->avail_user_addr,
-			 (unsigned long long)a->used_user_addr);
-		break;
-	}
-	case MEMORY:
-		snprintf(buf, len, " regions=%u", ((const struct vhost_memory *)arg)->nregions);
-		break;
-	case TARGET: {
-		const struct vhost_scsi_target *t = arg;
-
-		snprintf(buf, len, " wwpn=%s tpgt=%u", t->vhost_wwpn, t->vhost_tpgt);
-		break;
-	}
-	}
-}
-
 int vhost_kernel_ioctl(struct vhost_kernel *vk, unsigned long request, void *arg)
 {
 	int rc = vhost_kernel_sys.ioctl(vk->fd, request, arg) < 0 ? -errno : 0;
-	char text[320];
-	unsigned i = 0;
 
-	while (i < ARRAY_SIZE(requests) - 1 && requests[i].request != request)
-		i++;
-	assert(requests[i].request == request);
-	print_arg(text, sizeof(text), requests[i].arg, arg);
-	log_debug("%s: vhost: %s%s%s%s", vk->name, requests[i].name, text, rc ? ": " : "",
-		  rc ? strerror(-rc) : "");
+	vhost_trace(vk->name, "vhost", request, arg, rc);
 	if (rc && !vk->refused)
-		vk->refused = requests[i].name;
+		vk->refused = vhost_request_name(request);
 	return rc;
 }
 
@@ -212,7 +135,8 @@ int vhost_kernel_open(struct vhost_kernel *vk, struct err *e)
 	vk->running = 0;
 	vk->watched = false;
 	memset(&vk->idle, 0, sizeof(vk->idle));
-	vk->fd = vhost_kernel_sys.open(vk->path, O_RDWR | O_CLOEXEC);
+	vk->fd = vk->given_fd ? vk->given_fd : vhost_kernel_sys.open(vk->path, O_RDWR | O_CLOEXEC);
+	vhost_trace_open(vk->name, "vhost", vk->path, vk->fd < 0 ? -errno : 0);
 	if (vk->fd < 0)
 		return explain_open(vk, -errno, e);
 	rc = become_owner(vk, e);

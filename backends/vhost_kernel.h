@@ -25,6 +25,7 @@ struct vhost_kernel {
 	const char *name;    /* "net0": for messages */
 	const char *option;  /* "--net: tap: vhost=on": for the user's errors */
 	const char *path;    /* /dev/vhost-net */
+	int given_fd;        /* not 0: path, opened by somebody else; ours from vhost_kernel_open() on */
 	const char *module;  /* vhost_net */
 	struct datapath *dp; /* whose events tell of a ring that the kernel calls broken */
 	struct evloop *loop; /* start and stop are called on its thread; NULL: nobody looks */
@@ -60,7 +61,7 @@ void vhost_kernel_close(struct vhost_kernel *vk);
 int vhost_kernel_start(struct vhost_kernel *vk, const struct datapath_setup *setup);
 void vhost_kernel_stop(struct vhost_kernel *vk, const struct datapath_setup *setup);
 
-/* 0 or -errno.  Each call is logged, by its name, at LOG_DEBUG.  arg: as the request has it. */
+/* 0 or -errno.  Each call is traced (lib/trace.h).  arg: as the request has it. */
 int vhost_kernel_ioctl(struct vhost_kernel *vk, unsigned long request, void *arg);
 
 /* The system calls behind it.  Tests put their own here. */

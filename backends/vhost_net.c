@@ -7,6 +7,7 @@
 #include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/tap_watch.h"
 #include "backends/vhost_kernel.h"
@@ -172,6 +173,7 @@ static int pair_open(struct vhost_net *vn, unsigned i, const struct vhost_net_co
 		.name = c->name,
 		.option = "--net: tap: vhost=on",
 		.path = c->path ? c->path : VHOST_NET_PATH,
+		.given_fd = c->fds ? c->fds[i] : 0,
 		.module = "vhost_net",
 		.dp = &vn->dp,
 		.loop = c->loop,
@@ -202,6 +204,8 @@ struct datapath *vhost_net_new(const struct vhost_net_config *c, struct err *e)
 	vn->watch = (struct tap_watch){.loop = c->loop, .look = look, .opaque = vn};
 	for (; vn->npairs < c->npairs; vn->npairs++)
 		if (pair_open(vn, vn->npairs, c, e)) {
+			for (unsigned i = vn->npairs + 1; c->fds && i < c->npairs; i++)
+				close(c->fds[i]);
 			destroy(&vn->dp);
 			return NULL;
 		}

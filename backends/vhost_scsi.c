@@ -9,87 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/vhost_kernel.h"
+#include "backends/vhost_device.h"
 #include "lib/cleanup.h"
 
 #define BIT(n)             (UINT64_C(1) << (n))
 #define DEFAULT_QUEUE_SIZE 128
-#define CHAIN_MAX          1024 /* UIO_MAXIOV */
 
 /* Protection information makes each request longer and is of no use without disks that have it. */
 #define UNUSED_FEATURES BIT(VIRTIO_SCSI_F_T10_PI)
 
 struct vhost_scsi {
-	struct datapath dp;
-	struct vhost_kernel vk;
+	struct vhost_device device;
 	struct vhost_scsi_target target;
 	struct virtio_scsi_config config;
 };
 
 static int run(struct vhost_kernel *vk, uint64_t vrings, bool on)
 {
-	struct vhost_scsi *vs = container_of(vk, struct vhost_scsi, vk);
+	struct vhost_scsi *vs = container_of(vk, struct vhost_scsi, device.vk);
 
 	(void)vrings;
 	/* Clearing waits for the requests in flight. */
 	return vhost_kernel_ioctl(vk, on ? VHOST_SCSI_SET_ENDPOINT : VHOST_SCSI_CLEAR_ENDPOINT, &vs->target);
 }
-
-/* Its opinion is on every bit: there is no device but the kernel's. */
-static int offer(struct datapath *dp, struct datapath_offer *out)
-{
-	struct vhost_scsi *vs = container_of(dp, struct vhost_scsi, dp);
-
-	*out = (struct datapath_offer){
-		.features = vs->vk.features,
-		.opinion = UINT64_MAX,
-		.max_queues = vs->vk.nvrings,
-		.max_queue_size = CHAIN_MAX,
-		.device_id = VIRTIO_ID_SCSI,
-		.config_len = sizeof(vs->config),
-		.drains = true,
-	};
-	return 0;
-}
-
-static int start(struct datapath *dp, const struct datapath_setup *setup)
-{
-	return vhost_kernel_start(&container_of(dp, struct vhost_scsi, dp)->vk, setup);
-}
-
-static void stop(struct datapath *dp, const struct datapath_setup *setup)
-{
-	vhost_kernel_stop(&container_of(dp, struct vhost_scsi, dp)->vk, setup);
-}
-
-/* There is no write: the kernel's sizes of CDB and sense data are the default ones, and reading them back tells
- * a driver that they stay. */
-static int config_read(struct datapath *dp, size_t off, void *buf, size_t len)
-{
-	struct vhost_scsi *vs = container_of(dp, struct vhost_scsi, dp);
-
-	if (off > sizeof(vs->config) || len > sizeof(vs->config) - off)
-		return -EINVAL;
-	memcpy(buf, (const char *)&vs->config + off, len);
-	return 0;
-}
-
-static void destroy(struct datapath *dp)
-{
-	struct vhost_scsi *vs = container_of(dp, struct vhost_scsi, dp);
-
-	vhost_kernel_close(&vs->vk);
-	free(vs);
-}
-
-static const struct datapath_ops ops = {
-	.name = "vhost-scsi",
-	.offer = offer,
-	.start = start,
-	.stop = stop,
-	.config_read = config_read,
-	.destroy = destroy,
-};
 
 static int check(const struct vhost_scsi_config *c, struct err *e)
 {
@@ -108,6 +50,8 @@ static int check(const struct vhost_scsi_config *c, struct err *e)
 	return 0;
 }
 
+/* A driver that writes other sizes of CDB and sense data reads back that these stay: the kernel has no others.
+ */
 static struct virtio_scsi_config make_config(const struct vhost_scsi_config *c)
 {
 	const uint16_t size = c->queue_size ? c->queue_size : DEFAULT_QUEUE_SIZE;
@@ -141,12 +85,12 @@ static int check_version(struct vhost_kernel *vk, struct err *e)
 static int try_target(struct vhost_scsi *vs, struct err *e)
 {
 	struct vhost_memory none = {0};
-	int rc = vhost_kernel_ioctl(&vs->vk, VHOST_SET_MEM_TABLE, &none);
+	int rc = vhost_kernel_ioctl(&vs->device.vk, VHOST_SET_MEM_TABLE, &none);
 
 	if (!rc)
-		rc = run(&vs->vk, 0, true);
+		rc = run(&vs->device.vk, 0, true);
 	if (!rc)
-		rc = run(&vs->vk, 0, false);
+		rc = run(&vs->device.vk, 0, false);
 	switch (rc) {
 	case 0:
 		return 0;
@@ -173,30 +117,31 @@ struct datapath *vhost_scsi_new(const struct vhost_scsi_config *c, struct err *e
 		err_set(e, -ENOMEM, "%s: out of memory", c->name);
 		return NULL;
 	}
-	vs->dp.ops = &ops;
 	vs->config = make_config(c);
 	vs->target.abi_version = VHOST_SCSI_ABI_VERSION;
 	memcpy(vs->target.vhost_wwpn, c->wwpn, strlen(c->wwpn));
 	vs->target.vhost_tpgt = c->tpgt;
-	vs->vk = (struct vhost_kernel){
-		.name = c->name,
-		.option = "--scsi: vhost",
-		.path = c->path ? c->path : VHOST_SCSI_PATH,
-		.module = "vhost_scsi",
-		.dp = &vs->dp,
-		.loop = c->loop,
-		.nvrings = VHOST_SCSI_FIXED_QUEUES + c->nrequest,
-		.run = run,
-		.whole = true,
+	vs->device = (struct vhost_device){
+		.kind = "vhost-scsi",
+		.id = VIRTIO_ID_SCSI,
+		.config = &vs->config,
+		.config_len = sizeof(vs->config),
+		.vk = {.name = c->name,
+		       .option = "--scsi: vhost",
+		       .path = c->path ? c->path : VHOST_SCSI_PATH,
+		       .module = "vhost_scsi",
+		       .loop = c->loop,
+		       .nvrings = VHOST_SCSI_FIXED_QUEUES + c->nrequest,
+		       .run = run},
 	};
-	if (vhost_kernel_open(&vs->vk, e)) {
+	if (vhost_device_open(&vs->device, e)) {
 		free(vs);
 		return NULL;
 	}
-	vs->vk.features &= ~UNUSED_FEATURES;
-	if (check_version(&vs->vk, e) || try_target(vs, e)) {
-		destroy(&vs->dp);
+	vs->device.vk.features &= ~UNUSED_FEATURES;
+	if (check_version(&vs->device.vk, e) || try_target(vs, e)) {
+		vs->device.ops.destroy(&vs->device.dp);
 		return NULL;
 	}
-	return &vs->dp;
+	return &vs->device.dp;
 }

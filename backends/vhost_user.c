@@ -242,6 +242,7 @@ static struct vhost_user *make(const struct vhost_user_config *c)
 	v->active = v->net ? 3 : UINT64_MAX;
 	v->listen_fd = v->inflight.fd = v->leave_watch.fd = v->leave_grace.watch.fd = -1;
 	vhost_user_conn_init(&v->conn, v->reply_ms);
+	v->conn.name = v->name;
 	v->conn.trace = c->trace;
 	v->conn.trace_opaque = c->trace_opaque;
 	if (!v->name || !v->path) {

@@ -10,6 +10,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/trace.h"
 
 #define BIT(n)       (UINT64_C(1) << (n))
 #define MS           UINT64_C(1000000)
@@ -39,10 +40,23 @@ void vhost_user_conn_begin(struct vhost_user_conn *c)
 	c->end = clock_ns(CLOCK_MONOTONIC) + OPERATION_BY * c->reply_ms * MS;
 }
 
+/* Nothing comes after the message that this is about. */
+static void trace_broken(const struct vhost_user_conn *c, int rc)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "- after %s the connection is of no more use",
+		 vhost_user_request_name(c->asked));
+	trace_call(c->name ? c->name : "?", "vhost-user", line, rc);
+}
+
 static int broken(struct vhost_user_conn *c, int rc)
 {
-	if (!c->broken)
+	if (!c->broken) {
 		c->broken = rc;
+		if (trace_wanted())
+			trace_broken(c, rc);
+	}
 	return rc;
 }
 
@@ -51,10 +65,12 @@ static void trace(const struct vhost_user_conn *c, const char *way, const struct
 {
 	char text[160], line[170];
 
-	if (!c->trace)
+	if (!c->trace && !trace_wanted())
 		return;
 	snprintf(line, sizeof(line), "%s %s", way, vhost_user_msg_text(m, nfds, text, sizeof(text)));
-	c->trace(c->trace_opaque, line);
+	if (c->trace)
+		c->trace(c->trace_opaque, line);
+	trace_call(c->name ? c->name : "?", "vhost-user", line, 0);
 }
 
 static uint64_t deadline(const struct vhost_user_conn *c)
@@ -321,6 +337,18 @@ int vhost_user_set_config(struct vhost_user_conn *c, size_t off, const void *buf
 
 /* --- the back end's own requests --- */
 
+static void trace_backend(const struct vhost_user_conn *c, const struct vhost_user_msg *m, unsigned nfds)
+{
+	char line[96];
+
+	if (!trace_wanted())
+		return;
+	snprintf(line, sizeof(line), "< BACKEND_%s%s size=%u fds=%u",
+		 m->request == VHOST_USER_BACKEND_CONFIG_CHANGE_MSG ? "CONFIG_CHANGE_MSG" : "?",
+		 m->flags & VHOST_USER_NEED_REPLY ? " need_reply" : "", m->size, nfds);
+	trace_call(c->name ? c->name : "?", "vhost-user", line, 0);
+}
+
 int vhost_user_channel_serve(struct vhost_user_conn *c)
 {
 	struct vhost_user_msg *m = &c->channel_in.msg;
@@ -337,6 +365,7 @@ int vhost_user_channel_serve(struct vhost_user_conn *c)
 		vhost_user_reader_clear(&c->channel_in);
 		return broken(c, -EPROTO);
 	}
+	trace_backend(c, m, c->channel_in.nfds);
 	known = m->request == VHOST_USER_BACKEND_CONFIG_CHANGE_MSG &&
 		vhost_user_has(c, VHOST_USER_PROTOCOL_F_CONFIG);
 	c->config_changed |= known;

@@ -28,6 +28,7 @@ struct vhost_user_conn {
 	unsigned reply_ms;
 	uint64_t end;   /* when the operation that is under way gives up altogether, ns */
 	uint32_t asked; /* the last request: for messages */
+	const char *name; /* "net0": for lib/trace.h */
 	void (*trace)(void *opaque, const char *text); /* or NULL: a line for each message */
 	void *trace_opaque;
 };

@@ -35,6 +35,8 @@
 	 BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |                             \
 	 BIT(VIRTIO_NET_F_VQ_NOTF_COAL) | BIT(VIRTIO_NET_F_NOTF_COAL) | BIT(VIRTIO_NET_F_HASH_REPORT) |        \
 	 BIT(VIRTIO_NET_F_RSS))
+/* What the configuration space says, which is then ours as well. */
+#define CONFIG_BITS (BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS))
 
 struct vhost_vdpa {
 	struct datapath dp;
@@ -62,12 +64,12 @@ static struct vhost_vdpa *vdpa_of(const struct datapath *dp)
 
 static uint64_t silent_on(const struct vhost_vdpa *v)
 {
-	return v->own_ctrl ? CTRL_BITS : 0;
+	return v->own_ctrl ? CTRL_BITS | CONFIG_BITS : 0;
 }
 
 static uint64_t usable(const struct vhost_vdpa *v)
 {
-	return v->dev.features & ~PLATFORM & ~silent_on(v);
+	return v->dev.features & ~PLATFORM & ~(v->own_ctrl ? CTRL_BITS : 0);
 }
 
 static unsigned usable_queues(const struct vhost_vdpa *v)
@@ -415,6 +417,14 @@ static const struct datapath_ops ops = {
 	.config_write = vdpa_config_write,
 	.destroy = vdpa_destroy,
 };
+
+bool vhost_vdpa_mac(struct datapath *dp, uint8_t mac[6])
+{
+	const struct vhost_vdpa *v = vdpa_of(dp);
+
+	return v->dev.device_id == VIRTIO_ID_NET && (v->dev.features & BIT(VIRTIO_NET_F_MAC)) &&
+	       !dp->ops->config_read(dp, offsetof(struct virtio_net_config, mac), mac, 6);
+}
 
 int vhost_vdpa_new(struct datapath **dp, const struct vhost_vdpa_options *o, struct err *e)
 {

@@ -44,13 +44,15 @@ struct vhost_vdpa_sys {
 
 struct vhost_vdpa_options {          /* the kernel has a struct vhost_vdpa_config */
 	const char *name;            /* begins each message: "--disk" */
+	const char *device;          /* "disk0": for traces; NULL: as name */
 	const char *path;            /* /dev/vhost-vdpa-N */
 	const int *fd;               /* instead: path, opened by somebody else (only named in messages then) */
 	const struct guest_mem *mem; /* checked here: shared, and within what the device can address; or NULL */
 	struct evloop *loop;         /* the device's: start(), stop() and events are on its thread */
 	uint32_t device_type;        /* VIRTIO_ID_*: the device must be this; 0: whatever it is */
 	/* A network device whose control queue is ours: its own is hidden from the driver and not used, and
-	 * without it only the first pair can be.  The datapath is then silent on the bits of that queue. */
+	 * without it only the first pair can be.  The datapath is then silent on the bits of that queue, and on
+	 * MAC and STATUS, as the configuration space that the driver sees is not the device's either. */
 	bool own_ctrl;
 	unsigned drain_ms;                /* 0: 5000 */
 	unsigned settle_ms;               /* so long a device must take nothing to count as idle; 0: 20 */
@@ -60,6 +62,8 @@ struct vhost_vdpa_options {          /* the kernel has a struct vhost_vdpa_confi
 /* Opens and resets the device.  Strings, mem, loop and sys outlive the datapath.  0, or -errno with a sentence
  * in e that says what to run; *o->fd is then still the caller's. */
 int vhost_vdpa_new(struct datapath **dp, const struct vhost_vdpa_options *o, struct err *e);
+/* A network device's own address.  False: it has none. */
+bool vhost_vdpa_mac(struct datapath *dp, uint8_t mac[6]);
 
 uint32_t vhost_vdpa_device_type(const struct datapath *dp); /* VIRTIO_ID_* of what was opened */
 #endif

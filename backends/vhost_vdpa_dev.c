@@ -5,59 +5,16 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "lib/cleanup.h"
+#include "backends/vhost_trace.h"
 #include "lib/log.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
-
-#define REQUEST(r)                                                                                             \
-	{                                                                                                      \
-		r, #r                                                                                          \
-	}
-
-static const struct {
-	unsigned long request;
-	const char *name;
-} requests[] = {
-	REQUEST(VHOST_SET_OWNER),
-	REQUEST(VHOST_GET_FEATURES),
-	REQUEST(VHOST_SET_FEATURES),
-	REQUEST(VHOST_GET_BACKEND_FEATURES),
-	REQUEST(VHOST_SET_BACKEND_FEATURES),
-	REQUEST(VHOST_SET_VRING_NUM),
-	REQUEST(VHOST_SET_VRING_ADDR),
-	REQUEST(VHOST_SET_VRING_BASE),
-	REQUEST(VHOST_GET_VRING_BASE),
-	REQUEST(VHOST_SET_VRING_KICK),
-	REQUEST(VHOST_SET_VRING_CALL),
-	REQUEST(VHOST_VDPA_GET_DEVICE_ID),
-	REQUEST(VHOST_VDPA_GET_STATUS),
-	REQUEST(VHOST_VDPA_SET_STATUS),
-	REQUEST(VHOST_VDPA_GET_CONFIG),
-	REQUEST(VHOST_VDPA_SET_CONFIG),
-	REQUEST(VHOST_VDPA_SET_VRING_ENABLE),
-	REQUEST(VHOST_VDPA_GET_VRING_NUM),
-	REQUEST(VHOST_VDPA_SET_CONFIG_CALL),
-	REQUEST(VHOST_VDPA_GET_IOVA_RANGE),
-	REQUEST(VHOST_VDPA_GET_CONFIG_SIZE),
-	REQUEST(VHOST_VDPA_GET_VQS_COUNT),
-	REQUEST(VHOST_VDPA_SUSPEND),
-};
-
-const char *vdpa_request_name(unsigned long request)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++)
-		if (requests[i].request == request)
-			return requests[i].name;
-	return "an ioctl";
-}
 
 int vdpa_call(const struct vdpa_dev *d, unsigned long request, void *arg)
 {
 	int rc = d->sys->ioctl(d->fd, request, arg) < 0 ? -errno : 0;
 
-	log_debug("%s: %s: %s%s%s", d->name, d->path, vdpa_request_name(request), rc ? ": " : "",
-		  rc ? strerror(-rc) : "");
+	vhost_trace(d->device, "vhost-vdpa", request, arg, rc);
 	return rc;
 }
 
@@ -128,6 +85,7 @@ static int iotlb(const struct vdpa_dev *d, uint8_t type, const struct mem_region
 {
 	struct vhost_msg_v2 msg = {.type = VHOST_IOTLB_MSG_V2, .iotlb = {.type = type}};
 	ssize_t n;
+	int rc;
 
 	if (r) {
 		msg.iotlb.iova = r->gpa;
@@ -138,9 +96,9 @@ static int iotlb(const struct vdpa_dev *d, uint8_t type, const struct mem_region
 		msg.iotlb.perm = VHOST_ACCESS_RW;
 	}
 	n = d->sys->write(d->fd, &msg, sizeof(msg));
-	if (n < 0)
-		return -errno;
-	return (size_t)n == sizeof(msg) ? 0 : -EIO;
+	rc = n < 0 ? -errno : (size_t)n == sizeof(msg) ? 0 : -EIO;
+	vhost_trace_iotlb(d->device, "vhost-vdpa", &msg, rc);
+	return rc;
 }
 
 static int batch(const struct vdpa_dev *d, uint8_t type)

@@ -14,6 +14,7 @@
 struct vdpa_dev {
 	const struct vhost_vdpa_sys *sys;
 	const char *name, *path;
+	const char *device; /* for traces */
 	int fd;
 	uint32_t device_id;
 	unsigned nqueues;
@@ -27,7 +28,6 @@ struct vdpa_dev {
 /* Fills in d from o and the kernel's answers.  0, or -errno with a sentence in e; d->fd is then -1. */
 int vdpa_dev_open(struct vdpa_dev *d, const struct vhost_vdpa_options *o, struct err *e);
 
-const char *vdpa_request_name(unsigned long request);
 /* 0 or -errno. */
 int vdpa_call(const struct vdpa_dev *d, unsigned long request, void *arg);
 int vdpa_vring_state(const struct vdpa_dev *d, unsigned long request, unsigned index, unsigned num);

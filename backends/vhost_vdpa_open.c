@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backends/vhost_trace.h"
 #include "backends/vhost_vdpa_dev.h"
 #include "lib/cleanup.h"
 
@@ -81,6 +82,7 @@ static int open_path(const struct vdpa_dev *d, struct err *e)
 	do {
 		fd = d->sys->open(d->path, O_RDWR | O_CLOEXEC);
 	} while (fd < 0 && errno == EINTR);
+	vhost_trace_open(d->device, "vhost-vdpa", d->path, fd < 0 ? -errno : 0);
 	return fd < 0 ? explain_open(d->name, d->path, -errno, e) : fd;
 }
 
@@ -90,7 +92,7 @@ static int ask(const struct vdpa_dev *d, unsigned long request, void *arg, struc
 {
 	int rc = vdpa_call(d, request, arg);
 
-	return rc ? err_set(e, rc, "%s: vdpa: %s: %s: %s", d->name, d->path, vdpa_request_name(request),
+	return rc ? err_set(e, rc, "%s: vdpa: %s: %s: %s", d->name, d->path, vhost_request_name(request),
 			    strerror(-rc))
 		  : 0;
 }
@@ -225,6 +227,7 @@ int vdpa_dev_open(struct vdpa_dev *d, const struct vhost_vdpa_options *o, struct
 
 	*d = (struct vdpa_dev){.sys = o->sys ? o->sys : &kernel,
 			       .name = o->name ? o->name : "vhost-vdpa",
+			       .device = o->device ? o->device : o->name ? o->name : "vhost-vdpa",
 			       .path = o->path ? o->path
 				       : o->fd ? "the descriptor"
 					       : "",

@@ -41,8 +41,8 @@ every_test() {
 				if (s ~ /^Test/) { suite = s; sub(/^Test\(/, "", suite); sub(/,.*/, "", suite) }
 				made[macro] = made[macro] " " suite "::" suffix
 			}
-			/^Test\([a-z_]+, [a-zA-Z0-9_]+\)/ {
-				s = line; sub(/^Test\(/, "", s); sub(/\).*/, "", s)
+			/^(Whole)?Test\([a-z_]+, [a-zA-Z0-9_]+\)/ {
+				s = line; sub(/^(Whole)?Test\(/, "", s); sub(/\).*/, "", s)
 				split(s, part, ", "); put(part[1], part[2])
 			}
 			/^[A-Z_]+\([a-z0-9_]+\)$/ {

@@ -46,11 +46,16 @@ floor() {
 }
 
 static() {
-	local sources
+	local sources file suite
 	mapfile -t sources < <(git ls-files '*.c' '*.h')
 	tests/includes.sh
 	tests/conformance.sh
 	if [ ${#sources[@]} = 0 ]; then echo "not ok - static/sources: git lists none" && return; fi
+	for file in tests/unit/test_*.c; do
+		for suite in $(sed -nE 's/^TestSuite\((\w+),.*fini = teardown_once.*/\1/p' "$file"); do
+			! grep -q "^Test($suite," "$file" || echo "not ok - static/teardown: $file: Test($suite, ...) must be WholeTest"
+		done
+	done
 	check static/format clang-format --dry-run -Werror "${sources[@]}"
 	check static/cppcheck tests/cppcheck.sh
 	check static/man bash -c 'out=$(mandoc -T lint -W style ringlet.1 2>&1 | grep -v "outdated mandoc.db\|^$"); echo "$out"; [ -z "$out" ]'

@@ -298,6 +298,34 @@ static int parse_ctl(struct args *a)
 	return 0;
 }
 
+/* explain NAME [DEVICE] */
+static int parse_explain(struct args *a)
+{
+	struct ctl_config *ctl = &a->cfg->ctl;
+	const char *operand, *extra;
+	int r = next_operand(a, &operand);
+
+	if (r < 0 || a->cfg->command != COMMAND_EXPLAIN)
+		return r;
+	if (r == 0)
+		return err_set(a->e, -EINVAL, "explain: which VM? ringlet explain NAME [DEVICE]");
+	ctl->name = operand;
+	ctl->words[0] = (char *)(uintptr_t) "explain";
+	ctl->argc = 1;
+	r = next_operand(a, &operand);
+	if (r > 0) {
+		ctl->words[ctl->argc++] = (char *)(uintptr_t)operand;
+		r = next_operand(a, &extra);
+		if (r > 0)
+			return err_set(a->e, -EINVAL, "explain: unexpected \"%s\" after the device \"%s\"",
+				       extra, operand);
+	}
+	if (r == 0 && a->next < a->argc)
+		return err_set(a->e, -EINVAL, "explain: takes nothing after --");
+	ctl->argv = ctl->words;
+	return r;
+}
+
 static const struct command_def *find_command(const char *name)
 {
 	for (size_t i = 0; i < ncommand_defs; i++)
@@ -317,7 +345,7 @@ static const char *find_topic(const char *name)
 
 static int unknown_command(const char *name, struct err *e)
 {
-	static const char *const later[] = {"compare", "backend", "matrix", "explain"};
+	static const char *const later[] = {"compare", "backend", "matrix"};
 	struct nearest near;
 
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
@@ -403,6 +431,9 @@ int config_parse(struct config *cfg, int argc, char *const argv[], struct err *e
 		break;
 	case COMMAND_CTL:
 		r = parse_ctl(&a);
+		break;
+	case COMMAND_EXPLAIN:
+		r = parse_explain(&a);
 		break;
 	default:
 		r = parse_other(&a, def->command);

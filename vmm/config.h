@@ -18,6 +18,7 @@ enum command {
 	COMMAND_RUN,
 	COMMAND_DOCTOR,
 	COMMAND_CTL,
+	COMMAND_EXPLAIN, /* as COMMAND_CTL, with "explain" for its argv */
 	COMMAND_HELP, /* print config_help(help_topic) and exit 0 */
 	COMMAND_VERSION,
 	COMMAND_COMPLETE /* print config_completion() */
@@ -59,6 +60,7 @@ struct run_config {
 	const char *log;        /* the console's output goes here as well, or NULL */
 	bool stats;             /* print counters at the end ... */
 	const char *stats_path; /* ... as JSON into this file, or NULL: text on stderr */
+	bool trace_control;     /* say each vhost ioctl, vhost-user message and vDPA call (lib/trace.h) */
 	bool dry_run;
 	char **argv; /* after "--", NULL-terminated; NULL: no command.  Points into main's argv */
 	int argc;
@@ -66,8 +68,9 @@ struct run_config {
 
 struct ctl_config {
 	const char *name;  /* a VM's, or the path of its socket */
-	char *const *argv; /* what to ask for; points into main's argv */
+	char *const *argv; /* what to ask for; points into main's argv, or to words */
 	int argc;
+	char *words[3];
 };
 
 struct doctor_config {

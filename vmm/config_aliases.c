@@ -91,7 +91,6 @@ const struct option_alias option_aliases[] = {
 	{"oops", BOTH, NULL, LATER ": -a oops=panic makes an oops a panic"},
 	{"result", BOTH, NULL, LATER ": --stats=F.json writes counters"},
 	{"junit", BOTH, NULL, LATER},
-	{"trace", BOTH, NULL, LATER},
 	{"sandbox", BOTH, NULL, LATER},
 };
 const size_t noption_aliases = ARRAY_SIZE(option_aliases);

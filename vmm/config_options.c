@@ -12,6 +12,7 @@
 
 #define PANIC_WORDS  "exit hang reboot"
 #define REBOOT_WORDS "exit again"
+#define TRACE_WORDS  "control"
 
 void config_defaults(struct run_config *run)
 {
@@ -337,6 +338,16 @@ static int apply_stats(struct config *cfg, const char *value, struct err *e)
 	return 0;
 }
 
+static int apply_trace(struct config *cfg, const char *value, struct err *e)
+{
+	unsigned i;
+	int r = value_choice(value, TRACE_WORDS, &i, e);
+
+	if (r == 0)
+		cfg->run.trace_control = true;
+	return r;
+}
+
 static int apply_dry_run(struct config *cfg, const char *value, struct err *e)
 {
 	(void)value;
@@ -506,6 +517,12 @@ const struct option_def option_defs[] = {
 	{.name = "control", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_control},
 	{.name = "log", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_log},
 	{.name = "stats", .places = IN_RUN, .arg = ARG_OPTIONAL, .value = VALUE_FILE, .apply = apply_stats},
+	{.name = "trace",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = TRACE_WORDS,
+	 .apply = apply_trace},
 	{.name = "dry-run", .places = IN_RUN, .apply = apply_dry_run},
 	{.name = "json", .places = IN_DOCTOR, .apply = apply_json},
 	{.name = "check", .places = IN_DOCTOR, .arg = ARG_REQUIRED, .value = VALUE_CHECK, .apply = apply_check},
@@ -516,8 +533,12 @@ const struct option_def option_defs[] = {
 const size_t noption_defs = ARRAY_SIZE(option_defs);
 
 const struct command_def command_defs[] = {
-	{"run", COMMAND_RUN, IN_RUN},           {"doctor", COMMAND_DOCTOR, IN_DOCTOR},
-	{"help", COMMAND_HELP, IN_OTHER},       {"completion", COMMAND_COMPLETE, IN_OTHER},
-	{"version", COMMAND_VERSION, IN_OTHER}, {"ctl", COMMAND_CTL, IN_CTL},
+	{"run", COMMAND_RUN, IN_RUN},
+	{"doctor", COMMAND_DOCTOR, IN_DOCTOR},
+	{"help", COMMAND_HELP, IN_OTHER},
+	{"completion", COMMAND_COMPLETE, IN_OTHER},
+	{"version", COMMAND_VERSION, IN_OTHER},
+	{"ctl", COMMAND_CTL, IN_CTL},
+	{"explain", COMMAND_EXPLAIN, IN_EXPLAIN},
 };
 const size_t ncommand_defs = ARRAY_SIZE(command_defs);

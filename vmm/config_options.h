@@ -12,12 +12,13 @@ enum option_arg { ARG_NONE, ARG_REQUIRED, ARG_OPTIONAL /* only as --name=value *
 enum option_value { VALUE_OTHER, VALUE_FILE, VALUE_WORDS, VALUE_KEYS, VALUE_CHECK };
 
 /* The places on a command line that know an option. */
-#define IN_MAIN   1U /* before the subcommand */
-#define IN_RUN    2U
-#define IN_DOCTOR 4U
-#define IN_OTHER  8U /* help, completion, version */
-#define IN_CTL    16U
-#define IN_ALL    (IN_MAIN | IN_RUN | IN_DOCTOR | IN_OTHER | IN_CTL)
+#define IN_MAIN    1U /* before the subcommand */
+#define IN_RUN     2U
+#define IN_DOCTOR  4U
+#define IN_OTHER   8U /* help, completion, version */
+#define IN_CTL     16U
+#define IN_EXPLAIN 32U
+#define IN_ALL     (IN_MAIN | IN_RUN | IN_DOCTOR | IN_OTHER | IN_CTL | IN_EXPLAIN)
 
 struct option_def {
 	const char *name;

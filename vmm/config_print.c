@@ -353,6 +353,8 @@ int config_print_run(const struct config *cfg, char *buf, unsigned long size)
 		add_option(&t, "log", run->log);
 	if (run->stats)
 		add_option(&t, "stats", run->stats_path);
+	if (run->trace_control)
+		add_option(&t, "trace", "control");
 	if (run->dry_run)
 		add_option(&t, "dry-run", NULL);
 	if (cfg->verbose)

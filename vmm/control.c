@@ -31,6 +31,7 @@ struct client {
 	struct ev_watch watch; /* fd -1: free */
 	struct ev_timer patience;
 	struct control *control;
+	struct errand_fds fds;
 	size_t len;
 	char line[MAX_REQUEST];
 };
@@ -85,16 +86,13 @@ static void hang_up(struct client *client)
 	ev_timer_fini(&client->patience);
 	close(client->watch.fd);
 	client->watch.fd = -1;
+	errand_close(&client->fds);
 }
 
-static void answer(struct client *client, bool ok, const char *text)
+static void send_reply(struct client *client, json_t *reply)
 {
-	json_t *reply = json_pack("{s:b,s:s%}", "ok", ok, "text", text, strlen(text));
-	char *line;
+	char *line = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 
-	if (!reply) /* not UTF-8 */
-		reply = json_pack("{s:b,s:s}", "ok", ok, "text", "(not text)");
-	line = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	if (line) {
 		size_t len = strlen(line);
 
@@ -106,6 +104,48 @@ static void answer(struct client *client, bool ok, const char *text)
 	}
 	json_decref(reply);
 	hang_up(client);
+}
+
+static void answer(struct client *client, bool ok, const char *text)
+{
+	json_t *reply = json_pack("{s:b,s:s%}", "ok", ok, "text", text, strlen(text));
+
+	if (!reply) /* not UTF-8 */
+		reply = json_pack("{s:b,s:s}", "ok", ok, "text", "(not text)");
+	send_reply(client, reply);
+}
+
+static json_t *errand_json(const struct errand *r)
+{
+	switch (r->kind) {
+	case ERRAND_SOCKET:
+		return json_pack("{s:s,s:s,s:i}", "what", "socket", "path", r->path, "wait_ms",
+				 (int)r->wait_ms);
+	case ERRAND_TAP:
+		return json_pack("{s:s,s:s,s:i,s:i}", "what", "tap", "path", r->path, "count", (int)r->count,
+				 "mtu", (int)r->mtu);
+	default:
+		return json_pack("{s:s,s:s,s:i,s:b}", "what", "file", "path", r->path, "count", (int)r->count,
+				 "write", (int)r->write);
+	}
+}
+
+/* True: it is sent on errands instead. */
+static bool send_on_errands(struct client *client, int argc, char *const argv[])
+{
+	const struct control_config *cfg = &client->control->cfg;
+	struct errands errands = {0};
+	json_t *list;
+
+	if (cfg->errands)
+		cfg->errands(cfg->opaque, argc, argv, &errands);
+	if (!errands.n)
+		return false;
+	list = json_array();
+	for (unsigned i = 0; i < errands.n; i++)
+		json_array_append_new(list, errand_json(&errands.errand[i]));
+	send_reply(client, json_pack("{s:b,s:o}", "ok", 1, "opens", list));
+	return true;
 }
 
 static void serve(struct client *client)
@@ -124,16 +164,62 @@ static void serve(struct client *client)
 		fit = word;
 		argv[i] = (char *)word;
 	}
-	if (fit) {
+	if (fit && (size_t)json_integer_value(json_object_get(request, "fds")) != client->fds.n) {
+		answer(client, false, "\"fds\" is not the number of descriptors that came");
+	} else if (fit && json_is_true(json_object_get(request, "opens")) &&
+		   send_on_errands(client, (int)n, argv)) {
+		log_debug("control: %s: the client opens what it takes", argv[0]);
+	} else if (fit) {
 		int rc;
 
 		c->text[0] = '\0';
-		rc = c->cfg.request(c->cfg.opaque, (int)n, argv, c->text, sizeof(c->text));
+		rc = c->cfg.request(c->cfg.opaque, (int)n, argv, &client->fds, c->text, sizeof(c->text));
 		answer(client, !rc, c->text);
 	} else {
 		answer(client, false, "a request is {\"args\":[\"COMMAND\",...]} on one line");
 	}
 	json_decref(request);
+}
+
+/* As recvmsg().  What came beside the bytes is kept, all of it or -EMFILE. */
+static ssize_t receive(struct client *client)
+{
+	struct errand_fds *fds = &client->fds;
+	struct iovec iov = {client->line + client->len, sizeof(client->line) - client->len};
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(ERRAND_FDS_MAX * sizeof(int))];
+	} control;
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	ssize_t n = recvmsg(client->watch.fd, &m, MSG_CMSG_CLOEXEC);
+	bool fit = n < 0 || !(m.msg_flags & MSG_CTRUNC);
+
+	for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (fds->n < ERRAND_FDS_MAX) {
+				fds->fd[fds->n++] = fd;
+			} else {
+				close(fd);
+				fit = false;
+			}
+		}
+	}
+	if (fit)
+		return n;
+	errno = EMFILE;
+	return -1;
 }
 
 static void on_client(struct ev_watch *w, uint32_t events)
@@ -142,7 +228,11 @@ static void on_client(struct ev_watch *w, uint32_t events)
 	ssize_t n;
 
 	(void)events;
-	n = recv(w->fd, client->line + client->len, sizeof(client->line) - client->len, 0);
+	n = receive(client);
+	if (n < 0 && errno == EMFILE) {
+		answer(client, false, "more descriptors came than any request needs");
+		return;
+	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -188,6 +278,7 @@ static void on_connection(struct ev_watch *w, uint32_t events)
 		return;
 	}
 	client->len = 0;
+	client->fds = (struct errand_fds){0};
 	client->control = c;
 	client->watch.fd = fd;
 	client->watch.fn = on_client;

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <glob.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -67,7 +68,34 @@ static int no_such_vm(const char *name, const char *path, int error)
 	return STATUS_FAILED;
 }
 
-static int send_request(int fd, int argc, char *const argv[])
+enum opens { OPENS_NOTHING, OPENS };
+
+/* One line, and the descriptors beside its first byte.  0 or -errno. */
+static int send_line(int fd, const char *line, const struct errand_fds *fds)
+{
+	struct iovec iov = {(char *)line, strlen(line)};
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(ERRAND_FDS_MAX * sizeof(int))];
+	} control = {0};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
+
+	if (fds->n) {
+		m.msg_control = control.buf;
+		m.msg_controllen = CMSG_SPACE(fds->n * sizeof(int));
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(fds->n * sizeof(int));
+		memcpy(CMSG_DATA(c), fds->fd, fds->n * sizeof(int));
+	}
+	if (sendmsg(fd, &m, MSG_NOSIGNAL) < 0 || send(fd, "\n", 1, MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
+static int send_request(int fd, int argc, char *const argv[], enum opens opens, const struct errand_fds *fds)
 {
 	json_t *args = json_array(), *request = json_pack("{s:o}", "args", args);
 	char *text;
@@ -75,54 +103,157 @@ static int send_request(int fd, int argc, char *const argv[])
 
 	for (int i = 0; i < argc && !rc; i++)
 		rc = json_array_append_new(args, json_string(argv[i]));
+	if (!rc && opens == OPENS)
+		rc = json_object_set_new(request, "opens", json_true());
+	if (!rc && fds->n)
+		rc = json_object_set_new(request, "fds", json_integer(fds->n));
 	text = rc ? NULL : json_dumps(request, JSON_COMPACT);
 	json_decref(request);
 	if (!text)
 		return -EILSEQ; /* an argument that is not UTF-8 */
-	rc = send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 || send(fd, "\n", 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	rc = send_line(fd, text, fds);
 	free(text);
 	return rc;
 }
 
-static int print_answer(int fd)
+static json_t *read_answer(int fd)
 {
 	static char line[8 * CONTROL_TEXT_SIZE]; /* escapes make it longer */
 	size_t len = 0;
-	json_t *reply, *text;
+	json_t *reply;
 	ssize_t n;
-	bool ok;
 
 	while (len < sizeof(line) && (n = recv(fd, line + len, sizeof(line) - len, 0)) > 0)
 		len += (size_t)n;
 	reply = json_loadb(line, len, JSON_DISABLE_EOF_CHECK, NULL);
-	text = json_object_get(reply, "text");
-	if (!json_is_string(text)) {
+	if (!json_is_object(reply))
 		log_error(len ? "ctl: the VM's answer is not to be understood"
 			      : "ctl: the VM gave no answer; has it ended?");
-		json_decref(reply);
+	return reply;
+}
+
+/* Exit status. */
+static int print_answer(const json_t *reply)
+{
+	const json_t *text = json_object_get(reply, "text");
+	const bool ok = json_is_true(json_object_get(reply, "ok"));
+
+	if (!json_is_string(text)) {
+		log_error("ctl: the VM's answer is not to be understood");
 		return STATUS_FAILED;
 	}
-	ok = json_is_true(json_object_get(reply, "ok"));
 	if (!ok)
 		log_error("ctl: %s", json_string_value(text));
 	else if (json_string_length(text))
 		printf("%s%s", json_string_value(text),
 		       json_string_value(text)[json_string_length(text) - 1] == '\n' ? "" : "\n");
-	json_decref(reply);
 	return ok ? 0 : 1;
+}
+
+static unsigned number(const json_t *object, const char *key, unsigned otherwise)
+{
+	const json_t *n = json_object_get(object, key);
+
+	return json_is_integer(n) && json_integer_value(n) >= 0 && json_integer_value(n) <= INT_MAX
+		       ? (unsigned)json_integer_value(n)
+		       : otherwise;
+}
+
+/* False: nothing that this client knows how to do. */
+static bool parse_errands(const json_t *list, struct errands *out)
+{
+	static const char *const what[ERRAND_KINDS] = {"file", "socket", "tap"};
+	size_t i;
+	json_t *o;
+
+	*out = (struct errands){0};
+	if (!json_is_array(list) || json_array_size(list) > ERRANDS_MAX)
+		return false;
+	json_array_foreach(list, i, o)
+	{
+		const char *kind = json_string_value(json_object_get(o, "what"));
+		const char *path = json_string_value(json_object_get(o, "path"));
+		struct errand *r = &out->errand[out->n++];
+		unsigned k = 0;
+
+		while (kind && k < ERRAND_KINDS && strcmp(kind, what[k]))
+			k++;
+		if (!kind || k == ERRAND_KINDS || !path || strlen(path) >= sizeof(r->path))
+			return false;
+		r->kind = (enum errand_kind)k;
+		strcpy(r->path, path);
+		r->count = number(o, "count", 1);
+		r->write = json_is_true(json_object_get(o, "write"));
+		r->mtu = (uint16_t)number(o, "mtu", 0);
+		r->wait_ms = number(o, "wait_ms", 0);
+	}
+	return errands_count(out) <= ERRAND_FDS_MAX;
+}
+
+static int dial(const char *name, const struct sockaddr_un *addr, int *status)
+{
+	const struct timeval patience = {.tv_sec = PATIENCE_S};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*status = STATUS_FAILED;
+	if (fd < 0) {
+		log_error("ctl: socket: %s", strerror(errno));
+		return -1;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (!connect(fd, (const struct sockaddr *)addr, sizeof(*addr)))
+		return fd;
+	*status = no_such_vm(name, addr->sun_path, errno);
+	close(fd);
+	return -1;
+}
+
+/* One request and its answer.  NULL: an error was printed, *status is to be returned. */
+static json_t *ask(const char *name, const struct sockaddr_un *addr, int argc, char *const argv[],
+		   enum opens opens, const struct errand_fds *fds, int *status)
+{
+	CLEANUP_FD int fd = dial(name, addr, status);
+	int rc;
+
+	if (fd < 0)
+		return NULL;
+	rc = send_request(fd, argc, argv, opens, fds);
+	if (!rc)
+		return read_answer(fd);
+	log_error("ctl: %s", rc == -EILSEQ ? "an argument is not UTF-8" : strerror(-rc));
+	return NULL;
+}
+
+/* What it takes is opened here.  NULL: an error was printed. */
+static json_t *ask_with_errands(const char *name, const struct sockaddr_un *addr, int argc, char *const argv[],
+				json_t *first, int *status)
+{
+	struct errand_fds fds;
+	struct errands errands;
+	struct err e = {0};
+	json_t *reply;
+
+	*status = STATUS_FAILED;
+	if (!parse_errands(json_object_get(first, "opens"), &errands)) {
+		log_error("ctl: the VM needs what this ringlet cannot open; are the two of one version?");
+		return NULL;
+	}
+	if (errands_run(&errands, &fds, &e)) {
+		log_error("ctl: %s", e.text);
+		*status = 1;
+		return NULL;
+	}
+	reply = ask(name, addr, argc, argv, OPENS_NOTHING, &fds, status);
+	errand_close(&fds);
+	return reply;
 }
 
 int control_client(const char *name, int argc, char *const argv[])
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct timeval patience = {.tv_sec = PATIENCE_S};
-	int rc;
+	json_t *reply;
+	int status;
 
-	if (fd < 0) {
-		log_error("ctl: socket: %s", strerror(errno));
-		return STATUS_FAILED;
-	}
 	if (strchr(name, '/')) {
 		if (strlen(name) >= sizeof(addr.sun_path)) {
 			log_error("ctl: %s: a socket's path has at most %zu bytes", name,
@@ -135,13 +266,15 @@ int control_client(const char *name, int argc, char *const argv[])
 			  name, CONTROL_NAME_MAX);
 		return STATUS_FAILED;
 	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return no_such_vm(name, addr.sun_path, errno);
-	rc = send_request(fd, argc, argv);
-	if (rc) {
-		log_error("ctl: %s", rc == -EILSEQ ? "an argument is not UTF-8" : strerror(-rc));
-		return STATUS_FAILED;
+	reply = ask(name, &addr, argc, argv, OPENS, &(struct errand_fds){0}, &status);
+	if (json_object_get(reply, "opens")) {
+		json_t *first = reply;
+
+		reply = ask_with_errands(name, &addr, argc, argv, first, &status);
+		json_decref(first);
 	}
-	return print_answer(fd);
+	if (reply)
+		status = print_answer(reply);
+	json_decref(reply);
+	return status;
 }

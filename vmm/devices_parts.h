@@ -66,12 +66,16 @@ int add_console(struct devices *all, const struct devices_config *cfg, const str
 struct move {
 	struct virtio_move_how how;
 	struct virtio_moved moved;
+	struct errand_fds *fds;
 };
 
 /* To what --net or --disk would say. */
 int move_net(struct devices *all, struct device *d, const struct net_options *o, struct move *m, struct err *e);
 int move_disk(struct devices *all, struct device *d, const struct disk_options *o, struct move *m,
 	      struct err *e);
+/* What they take from m->fds, in that order. */
+void move_net_errands(const struct device *d, const struct net_options *o, struct errands *out);
+void move_disk_errands(const struct disk_options *o, struct errands *out);
 
 #define DRAIN_MS 2000 /* how long who serves a device may take to answer what it has, at a live change */
 #endif

@@ -10,9 +10,10 @@ static const char help_general[] =
 	"Usage:\n"
 	"  ringlet run [KERNEL] [OPTION]... [-- COMMAND [ARG]...]   boot a guest\n"
 	"  ringlet ctl NAME COMMAND [ARG]...                        a running guest\n"
+	"  ringlet explain NAME [DEVICE]                            why a device is slow\n"
 	"  ringlet doctor [--json] [--check NAME]                   what this host offers\n"
 	"  ringlet completion bash                                  completion script\n"
-	"  ringlet help [run|devices|ctl|doctor|completion]         more on one of them\n"
+	"  ringlet help [run|devices|ctl|explain|doctor|completion] more on one of them\n"
 	"\n"
 	"Options before and after the command:\n"
 	"  -v, --verbose    say more of what is done\n"
@@ -46,7 +47,7 @@ static const char help_run[] =
 	"      --log FILE           copy the console's output to FILE\n"
 	"      --stats[=FILE]       print counters at the end, or as JSON into FILE\n"
 	"      --dry-run            print the command line this stands for, and stop\n"
-	"  -v, --verbose; -h, --help; --version\n"
+	"  -v, --verbose; -h, --help; --version; --trace control: each vhost, vDPA call\n"
 	"COMMAND runs in the guest, and its exit status becomes ringlet's.  Others:\n"
 	"  0 power-off       121 panic          122 reset or triple fault\n"
 	"  119 no answer     123 memory lost    124 timeout\n"
@@ -70,6 +71,24 @@ static const char help_ctl[] =
 	"  -v, --verbose; -h, --help; --version\n"
 	"\n"
 	"Exit status: 0 done, 1 the VM refused and said why, 125 no such VM.\n";
+
+static const char help_explain[] =
+	"Usage: ringlet explain NAME [DEVICE]\n"
+	"Says of each virtio device of a running guest, or of one (net0, disk0, ...):\n"
+	"\n"
+	"  who serves it, and whether its back end is there\n"
+	"  each feature bit: whether the device, who serves it and the driver have it,\n"
+	"  and who removed it\n"
+	"  each queue: its entries, who walks it, doorbells by ioeventfd and by exit,\n"
+	"  interrupts, those spared, bursts, chains, bytes, system calls\n"
+	"  and in a sentence each, why it is not as fast as it could be\n"
+	"\n"
+	"What nobody here can count is \"-\", and what KVM counted stands at the top.\n"
+	"NAME is as for \"ringlet ctl\".\n"
+	"\n"
+	"  -v, --verbose; -h, --help; --version\n"
+	"\n"
+	"Exit status: 0 done, 1 there is no such device, 125 no such VM.\n";
 
 static const char help_devices[] =
 	"Usage: ringlet run [KERNEL] [OPTION]... [-- COMMAND [ARG]...]\n"
@@ -129,7 +148,7 @@ const char *config_help(const char *topic)
 		const char *topic, *text;
 	} texts[] = {
 		{"run", help_run},       {HELP_DEVICES, help_devices},    {"ctl", help_ctl},
-		{"doctor", help_doctor}, {"completion", help_completion},
+		{"doctor", help_doctor}, {"completion", help_completion}, {"explain", help_explain},
 	};
 
 	for (size_t i = 0; topic && i < ARRAY_SIZE(texts); i++)

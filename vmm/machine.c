@@ -27,6 +27,7 @@ static int init_control(struct machine *m, struct err *e)
 		.name = m->cfg->name,
 		.path = m->cfg->control,
 		.request = machine_on_control,
+		.errands = machine_errands,
 		.opaque = m,
 	};
 	int rc = control_open(&m->control, m->loop, &c, e);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "lib/clock.h"
+#include "vmm/machine_explain.h"
 #include "vmm/machine_parts.h"
 
 static int ctl_pause(struct machine *m, bool pause, char *text, size_t size)
@@ -72,11 +73,12 @@ static void stand_still(void *opaque, bool on)
 		on ? vcpu_pause(&m->inst->vcpu[i]) : vcpu_resume(&m->inst->vcpu[i]);
 }
 
-static int ctl_datapath(struct machine *m, const char *device, const char *words, char *text, size_t size)
+static int ctl_datapath(struct machine *m, const char *device, const char *words, struct errand_fds *fds,
+			char *text, size_t size)
 {
 	const struct devices_vcpus vcpus = {.stand_still = stand_still, .opaque = m};
 	struct err e = {0};
-	int rc = devices_datapath(m->devices, device, words, &vcpus, text, size, &e);
+	int rc = devices_datapath(m->devices, device, words, &vcpus, fds, text, size, &e);
 
 	if (rc)
 		snprintf(text, size, "%s", e.text);
@@ -84,7 +86,16 @@ static int ctl_datapath(struct machine *m, const char *device, const char *words
 }
 
 /* On the loop's thread. */
-int machine_on_control(void *opaque, int argc, char *const argv[], char *text, size_t size)
+void machine_errands(void *opaque, int argc, char *const argv[], struct errands *out)
+{
+	struct machine *m = opaque;
+
+	if (!strcmp(argv[0], "datapath") && argc == 3)
+		devices_errands(m->devices, argv[1], argv[2], out);
+}
+
+int machine_on_control(void *opaque, int argc, char *const argv[], struct errand_fds *fds, char *text,
+		       size_t size)
 {
 	struct machine *m = opaque;
 	const char *arg = argc > 1 ? argv[1] : NULL;
@@ -92,13 +103,15 @@ int machine_on_control(void *opaque, int argc, char *const argv[], char *text, s
 	if (!strcmp(argv[0], "resize-disk") && argc <= 2)
 		return ctl_resize(m, arg, text, size);
 	if (!strcmp(argv[0], "datapath") && argc == 3)
-		return ctl_datapath(m, argv[1], argv[2], text, size);
+		return ctl_datapath(m, argv[1], argv[2], fds, text, size);
 	if (!strcmp(argv[0], "balloon") && argc == 2)
 		return ctl_balloon(m, arg, text, size);
 	if (!strcmp(argv[0], "pause") && argc == 1)
 		return ctl_pause(m, true, text, size);
 	if (!strcmp(argv[0], "resume") && argc == 1)
 		return ctl_pause(m, false, text, size);
+	if (!strcmp(argv[0], "explain") && argc <= 2)
+		return machine_explain(m, arg, text, size);
 	if (!strcmp(argv[0], "stats") && argc == 1)
 		return ctl_stats(m, text, size);
 	if (!strcmp(argv[0], "power-button") && argc == 1) {

@@ -11,6 +11,7 @@
 #include "lib/err.h"
 #include "vmm/bus.h"
 #include "vmm/config_devices.h"
+#include "vmm/errand.h"
 #include "vmm/guest_mem.h"
 #include "vmm/pci.h"
 #include "vmm/stats.h"
@@ -57,13 +58,17 @@ int devices_set_balloon(struct devices *d, uint64_t bytes, struct err *e);
 
 /* A live change of who serves the device called name, to what --net or --disk would say in words.  On the main
  * thread.  stand_still(opaque, true) stops the vCPUs once the new back end is ready, false lets them go on.
- * text, of size bytes: how it went. */
+ * fds: what was opened for it (devices_errands()); where there are none it opens what it takes itself.  text,
+ * of size bytes: how it went. */
 struct devices_vcpus {
 	void (*stand_still)(void *opaque, bool on);
 	void *opaque;
 };
 int devices_datapath(struct devices *d, const char *name, const char *words, const struct devices_vcpus *vcpus,
-		     char *text, size_t size, struct err *e);
+		     struct errand_fds *fds, char *text, size_t size, struct err *e);
+/* What has to be opened for that.  None where nothing has or the words are wrong, which the change itself will
+ * say. */
+void devices_errands(struct devices *d, const char *name, const char *words, struct errands *out);
 
 /* Counters of every queue, and what the balloon knows: any thread.  0 or -ENOMEM; to be freed.  Strings in it
  * live as long as the devices. */

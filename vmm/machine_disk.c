@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "backends/file_disk.h"
 #include "backends/vhost_user.h"
@@ -12,7 +14,7 @@
 
 #define BIT(n) (UINT64_C(1) << (n))
 
-static struct disk *open_file(const struct disk_options *o, struct err *e)
+static struct disk *open_file(const struct disk_options *o, const int *fd, struct err *e)
 {
 	static const enum file_aio aio[] = {
 		[DISK_AIO_DEFAULT] = FILE_AIO_AUTO,
@@ -21,6 +23,7 @@ static struct disk *open_file(const struct disk_options *o, struct err *e)
 	};
 	const struct file_disk_config f = {
 		.path = o->path,
+		.fd = fd,
 		.read_only = o->read_only,
 		.direct = o->direct,
 		.raw = o->raw,
@@ -45,11 +48,14 @@ static void give_back(const struct served *s)
 }
 
 static int serve(struct devices *all, struct device *d, const struct disk_options *o, unsigned nqueues,
-		 struct evloop *loop, struct served *s, struct err *e)
+		 struct evloop *loop, struct errand_fds *given, struct served *s, struct err *e)
 {
+	int fd = given ? errand_take(given) : -1;
+	const int *const taken = fd >= 0 ? &fd : NULL;
 	const struct vhost_user_config user = {
 		.name = d->name,
 		.path = o->remote.path,
+		.fd = taken,
 		.server = o->remote.server,
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
@@ -63,21 +69,27 @@ static int serve(struct devices *all, struct device *d, const struct disk_option
 	const struct vhost_vdpa_options vdpa = {
 		.name = "--disk",
 		.path = o->remote.path,
+		.fd = taken,
 		.mem = all->mem,
 		.loop = loop,
 		.device_type = VIRTIO_ID_BLOCK,
 	};
+	int rc = 0;
 
 	switch (o->kind) {
 	case DISK_VHOST_USER:
-		return vhost_user_new(&s->remote, &user, e);
-	case DISK_VDPA:
-		return vhost_vdpa_new(&s->remote, &vdpa, e);
-	case DISK_FILE:
+		rc = vhost_user_new(&s->remote, &user, e);
 		break;
+	case DISK_VDPA:
+		rc = vhost_vdpa_new(&s->remote, &vdpa, e);
+		break;
+	case DISK_FILE:
+		s->disk = open_file(o, taken, e);
+		return s->disk ? 0 : e->code;
 	}
-	s->disk = open_file(o, e);
-	return s->disk ? 0 : e->code;
+	if (rc && taken)
+		close(fd);
+	return rc;
 }
 
 static uint64_t hidden_disk_bits(const struct disk_options *o)
@@ -106,7 +118,7 @@ int add_disk(struct devices *all, const struct disk_options *o, unsigned number,
 	d->disk_options = o;
 	if (rc)
 		return rc;
-	rc = serve(all, d, o, o->queues, loops[0], &s, e);
+	rc = serve(all, d, o, o->queues, loops[0], NULL, &s, e);
 	if (rc)
 		return o->kind == DISK_VDPA ? rc : err_prefix(e, "--disk");
 	c.disk = s.disk;
@@ -120,11 +132,29 @@ int add_disk(struct devices *all, const struct disk_options *o, unsigned number,
 	return 0;
 }
 
+void move_disk_errands(const struct disk_options *o, struct errands *out)
+{
+	static const enum errand_kind kind[] = {
+		[DISK_FILE] = ERRAND_FILE,
+		[DISK_VHOST_USER] = ERRAND_SOCKET,
+		[DISK_VDPA] = ERRAND_FILE,
+	};
+	struct errand *r = &out->errand[out->n++];
+
+	*r = (struct errand){
+		.kind = kind[o->kind],
+		.count = 1,
+		.write = !o->read_only,
+		.wait_ms = o->remote.wait_ms,
+	};
+	snprintf(r->path, sizeof(r->path), "%s", o->kind == DISK_FILE ? o->path : o->remote.path);
+}
+
 int move_disk(struct devices *all, struct device *d, const struct disk_options *o, struct move *m,
 	      struct err *e)
 {
 	struct served s = {0};
-	int rc = serve(all, d, o, d->disk_options->queues, d->virtio->loop, &s, e);
+	int rc = serve(all, d, o, d->disk_options->queues, d->virtio->loop, m->fds, &s, e);
 
 	if (!rc) {
 		rc = blk_move(d->virtio, s.disk, s.remote, &m->how, &m->moved, e);

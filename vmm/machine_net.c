@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/null_port.h"
 #include "backends/tap.h"
@@ -58,16 +59,34 @@ static int open_user(const struct net_options *o, struct net_port **port, struct
 	return *port ? 0 : e->code;
 }
 
-static int open_tap(const struct net_options *o, unsigned npairs, struct net_port **ports, struct err *e)
+/* n of those that came with the request; false: none came. */
+static bool take(struct errand_fds *given, unsigned n, int *fd)
 {
+	if (!given || !given->n)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		fd[i] = errand_take(given);
+	return true;
+}
+
+static int open_tap(const struct net_options *o, unsigned npairs, struct errand_fds *given,
+		    struct net_port **ports, struct err *e)
+{
+	int fd[CONFIG_MAX_QUEUES];
+	const bool taken = take(given, npairs, fd);
 	const struct tap_config c = {
 		.ifname = o->ifname,
-		.fds = o->fd >= 0 ? &o->fd : NULL,
-		.nfds = o->fd >= 0,
+		.fds = taken        ? fd
+		       : o->fd >= 0 ? &o->fd
+				    : NULL,
+		.nfds = taken ? npairs : o->fd >= 0,
 		.mtu = o->mtu,
 	};
+	int rc = tap_open(ports, npairs, &c, e);
 
-	return tap_open(ports, npairs, &c, e);
+	for (unsigned i = 0; rc && taken && i < npairs; i++)
+		close(fd[i]);
+	return rc;
 }
 
 /* What a card works with; all of it is its own once it has it. */
@@ -86,14 +105,15 @@ static void give_back(struct served *s)
 }
 
 static int serve_by_vhost(struct device *d, const struct net_options *o, unsigned npairs, struct evloop *loop,
-			  struct served *s, struct err *e)
+			  struct errand_fds *given, struct served *s, struct err *e)
 {
-	int taps[CONFIG_MAX_QUEUES];
+	int taps[CONFIG_MAX_QUEUES], fd[CONFIG_MAX_QUEUES];
 	const struct vhost_net_config c = {.name = d->name,
 					   .taps = taps,
 					   .ports = s->port,
 					   .npairs = npairs,
 					   .busy_poll_us = o->busy_poll_us,
+					   .fds = take(given, npairs, fd) ? fd : NULL,
 					   .loop = loop};
 
 	for (unsigned i = 0; i < npairs; i++)
@@ -115,11 +135,15 @@ static int ports_of(unsigned npairs, struct served *s, struct err *e)
 }
 
 static int serve_by_vhost_user(struct devices *all, struct device *d, const struct net_options *o,
-			       unsigned npairs, struct evloop *loop, struct served *s, struct err *e)
+			       unsigned npairs, struct evloop *loop, struct errand_fds *given, struct served *s,
+			       struct err *e)
 {
+	int fd;
+	const bool taken = take(given, 1, &fd);
 	const struct vhost_user_config c = {
 		.name = d->name,
 		.path = o->remote.path,
+		.fd = taken ? &fd : NULL,
 		.server = o->remote.server,
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
@@ -133,27 +157,37 @@ static int serve_by_vhost_user(struct devices *all, struct device *d, const stru
 	};
 	int rc = vhost_user_new(&s->remote, &c, e);
 
+	if (rc && taken)
+		close(fd);
 	return rc ? rc : ports_of(npairs, s, e);
 }
 
 static int serve_by_vdpa(struct devices *all, const struct net_options *o, unsigned npairs, struct evloop *loop,
-			 struct served *s, struct err *e)
+			 struct errand_fds *given, struct served *s, struct err *e)
 {
+	int fd;
+	const bool taken = take(given, 1, &fd);
 	const struct vhost_vdpa_options c = {
 		.name = "--net",
 		.path = o->remote.path,
+		.fd = taken ? &fd : NULL,
 		.mem = all->mem,
 		.loop = loop,
 		.device_type = VIRTIO_ID_NET,
 		.own_ctrl = true,
 	};
+	struct datapath_offer offer = {0};
 	int rc = vhost_vdpa_new(&s->remote, &c, e);
 
+	if (rc && taken)
+		close(fd);
+	if (!rc && s->remote->ops->offer(s->remote, &offer))
+		rc = err_set(e, -EIO, "--net: vdpa: %s does not answer", o->remote.path);
 	if (rc)
 		return rc;
 	s->own_ports = true;
 	for (unsigned i = 0; i < npairs; i++) {
-		s->port[i] = null_port_new();
+		s->port[i] = null_port_new(offer.features);
 		if (!s->port[i])
 			return err_set(e, -ENOMEM, "out of memory");
 	}
@@ -168,7 +202,7 @@ static bool same_taps(const struct device *d, const struct net_options *o)
 }
 
 static int serve(struct devices *all, struct device *d, const struct net_options *o, unsigned npairs,
-		 struct evloop *loop, struct served *s, struct err *e)
+		 struct evloop *loop, struct errand_fds *given, struct served *s, struct err *e)
 {
 	int rc = 0;
 
@@ -176,17 +210,17 @@ static int serve(struct devices *all, struct device *d, const struct net_options
 		memcpy(s->port, d->port, sizeof(s->port));
 	} else if (o->kind == NET_TAP) {
 		s->own_ports = true;
-		rc = open_tap(o, npairs, s->port, e);
+		rc = open_tap(o, npairs, given, s->port, e);
 	} else if (o->kind == NET_USER) {
 		s->own_ports = true;
 		rc = open_user(o, &s->port[0], e);
 	} else if (o->kind == NET_VHOST_USER) {
-		rc = serve_by_vhost_user(all, d, o, npairs, loop, s, e);
+		rc = serve_by_vhost_user(all, d, o, npairs, loop, given, s, e);
 	} else {
-		rc = serve_by_vdpa(all, o, npairs, loop, s, e);
+		rc = serve_by_vdpa(all, o, npairs, loop, given, s, e);
 	}
 	if (!rc && o->vhost)
-		rc = serve_by_vhost(d, o, npairs, loop, s, e);
+		rc = serve_by_vhost(d, o, npairs, loop, given, s, e);
 	/* The others say it themselves. */
 	if (rc && (o->kind == NET_USER || o->kind == NET_VHOST_USER))
 		return err_prefix(e, o->kind == NET_USER ? "--net user" : "--net");
@@ -225,8 +259,11 @@ int add_net(struct devices *all, const struct net_options *o, unsigned number, s
 		memcpy(c.mac, o->mac, sizeof(c.mac));
 	rc = start_threads(d, o->queues, loops, e);
 	rc = rc ? rc : start_control(d, o->queues, &c.loop, e);
-	rc = rc ? rc : serve(all, d, o, o->queues, c.loop, &s, e);
+	rc = rc ? rc : serve(all, d, o, o->queues, c.loop, NULL, &s, e);
 	c.remote = s.remote;
+	/* It may deliver no other frames. */
+	if (!rc && o->kind == NET_VDPA && !o->has_mac)
+		vhost_vdpa_mac(s.remote, c.mac);
 	if (!rc) {
 		d->virtio = net_new(&c, e);
 		rc = d->virtio ? 0 : e->code;
@@ -238,19 +275,51 @@ int add_net(struct devices *all, const struct net_options *o, unsigned number, s
 	return rc;
 }
 
-int move_net(struct devices *all, struct device *d, const struct net_options *o, struct move *m, struct err *e)
+/* As it is to be while the VM runs. */
+static struct net_options live_options(const struct device *d, const struct net_options *o)
 {
 	struct net_options live = *o;
+
+	live.mtu = d->net->mtu; /* what its driver has been told */
+	if (!o->ifname && d->net_kind == NET_TAP && !tap_alive(d->port[0]))
+		live.ifname = d->ifname; /* it may have been made anew */
+	return live;
+}
+
+static struct errand *errand(struct errands *out, enum errand_kind kind, const char *path, unsigned count)
+{
+	struct errand *r = &out->errand[out->n++];
+
+	*r = (struct errand){.kind = kind, .count = count, .write = true};
+	snprintf(r->path, sizeof(r->path), "%s", path ? path : "");
+	return r;
+}
+
+void move_net_errands(const struct device *d, const struct net_options *o, struct errands *out)
+{
+	const struct net_options live = live_options(d, o);
+	const unsigned npairs = d->net->queues;
+
+	if (o->kind == NET_TAP && !same_taps(d, &live))
+		errand(out, ERRAND_TAP, live.ifname, npairs)->mtu = live.mtu;
+	if (o->kind == NET_VHOST_USER)
+		errand(out, ERRAND_SOCKET, o->remote.path, 1)->wait_ms = o->remote.wait_ms;
+	if (o->kind == NET_VDPA)
+		errand(out, ERRAND_FILE, o->remote.path, 1);
+	if (o->vhost)
+		errand(out, ERRAND_FILE, VHOST_NET_PATH, npairs);
+}
+
+int move_net(struct devices *all, struct device *d, const struct net_options *o, struct move *m, struct err *e)
+{
+	const struct net_options live = live_options(d, o);
 	struct served s = {0};
 	int rc;
 
 	if (o->fd >= 0)
 		return err_set(e, -EINVAL, "%s: a running VM is given no descriptors; say tap,ifname=NAME",
 			       d->name);
-	live.mtu = d->net->mtu; /* what its driver has been told */
-	if (!o->ifname && d->net_kind == NET_TAP && !tap_alive(d->port[0]))
-		live.ifname = d->ifname; /* it may have been made anew */
-	rc = serve(all, d, &live, d->net->queues, d->virtio->loop, &s, e);
+	rc = serve(all, d, &live, d->net->queues, d->virtio->loop, m->fds, &s, e);
 
 	if (!rc) {
 		rc = net_move(d->virtio, s.own_ports ? s.port : NULL, s.remote, &m->how, &m->moved, e);

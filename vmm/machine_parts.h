@@ -116,5 +116,7 @@ void machine_count(const struct machine *m, struct run_stats *s);
 
 /* --- machine_control.c: what "ringlet ctl" asks for --- */
 
-int machine_on_control(void *opaque, int argc, char *const argv[], char *text, size_t size);
+int machine_on_control(void *opaque, int argc, char *const argv[], struct errand_fds *fds, char *text,
+		       size_t size);
+void machine_errands(void *opaque, int argc, char *const argv[], struct errands *out);
 #endif

@@ -6,6 +6,7 @@
 
 #include "backends/slirp_helper.h"
 #include "lib/log.h"
+#include "lib/trace.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 #include "vmm/doctor.h"
@@ -21,6 +22,7 @@ static int dispatch(const struct config *cfg)
 	case COMMAND_DOCTOR:
 		return doctor_run(&cfg->doctor);
 	case COMMAND_CTL:
+	case COMMAND_EXPLAIN:
 		return control_client(cfg->ctl.name, cfg->ctl.argc, cfg->ctl.argv);
 	case COMMAND_HELP:
 		fputs(config_help(cfg->help_topic), stdout);
@@ -61,6 +63,7 @@ int main(int argc, char *argv[])
 	} else {
 		if (cfg.verbose)
 			log_set_level(LOG_DEBUG);
+		trace_control(cfg.verbose || cfg.run.trace_control);
 		status = dispatch(&cfg);
 	}
 	config_free(&cfg);

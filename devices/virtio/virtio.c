@@ -160,6 +160,7 @@ static int narrow(struct virtio_device *dev, struct datapath *dp, uint64_t queue
 		if ((queues & QUEUE_BIT(i)) && dev->queue[i].max_size > offer.max_queue_size)
 			dev->queue[i].max_size = power_of_two_up_to(offer.max_queue_size);
 	dev->offered &= offer.features | ~offer.opinion;
+	ledger_part(&dev->ledger, dp->ops->name, offer.features, offer.opinion);
 	if (dp == dev->remote)
 		dev->renew_fds = offer.keeps_fds;
 	dp->opaque = dev; /* whoever sees the one sees the other */
@@ -180,6 +181,7 @@ int virtio_narrow(struct virtio_device *dev, struct err *e)
 
 	dev->renew_fds = false;
 	dev->offered = (dev->ops->features(dev) & ~CORE_BITS) | RING_BITS;
+	ledger_begin(&dev->ledger, dev->offered, dev->hidden);
 	rc = narrow(dev, dev->local, here, e);
 	if (!rc)
 		rc = narrow(dev, dev->remote, ~here, e);
@@ -294,6 +296,7 @@ static bool features_ok(struct virtio_device *dev)
 {
 	const uint64_t accepted = dev->accepted, excess = accepted & ~dev->offered;
 
+	dev->refused = excess;
 	if (excess || dev->accepted_beyond) {
 		log_guest("%s: the driver accepts features that were never offered (%#llx%s)", dev->name,
 			  (unsigned long long)excess, dev->accepted_beyond ? " and past bit 63" : "");

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "devices/virtio/datapath.h"
+#include "devices/virtio/ledger.h"
 #include "lib/err.h"
 #include "vmm/evloop.h"
 
@@ -36,6 +37,7 @@ struct virtio_queue {      /* as the driver programmed it; checked at DRIVER_OK 
 	int kick_fd, call_fd; /* eventfds, non-blocking; ours */
 	struct evloop *loop;  /* whose thread walks it when it is served here */
 	struct queue_stats stats;
+	_Atomic uint64_t exit_kicks; /* doorbells that came as exits, whoever serves it */
 };
 
 struct virtio_device_ops { /* the device model: net, blk, generic */
@@ -94,8 +96,10 @@ struct virtio_device {
 	struct virtio_transport *transport; /* set by the transport's constructor */
 	pthread_mutex_t lock;
 	uint64_t offered;
+	struct ledger ledger; /* how that came about; written with nothing else running, as offered is */
 	_Atomic uint64_t accepted;
 	bool accepted_beyond; /* a bit past 63: never offered */
+	_Atomic uint64_t refused; /* bits that the driver last asked for in vain */
 	_Atomic uint8_t status;
 	_Atomic uint32_t config_generation;
 	uint8_t config_seen[VIRTIO_MAX_CONFIG]; /* as last read; under lock */

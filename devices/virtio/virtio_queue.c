@@ -440,8 +440,15 @@ bool virtio_queue_stopping(const struct virtio_device *dev, const struct virtio_
 	return dev->lingers && !q->ready && (dev->status & VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-void virtio_queue_notify(struct virtio_device *dev, uint32_t n)
+static void kick(const struct virtio_device *dev, unsigned n)
 {
 	if (n < dev->nqueues && (dev->running_queues & QUEUE_BIT(n)))
 		signal_fd(dev->queue[n].kick_fd);
+}
+
+void virtio_queue_notify(struct virtio_device *dev, uint32_t n)
+{
+	if (n < dev->nqueues)
+		atomic_fetch_add_explicit(&dev->queue[n].exit_kicks, 1, memory_order_relaxed);
+	kick(dev, n);
 }

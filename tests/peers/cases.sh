@@ -147,8 +147,9 @@ ctl() { # NAME COMMAND...
 
 # File descriptors and threads of guest NAME's process.
 guest_handles() {
-	local fds=("/proc/${guest_pid[$1]}/fd"/*) threads=("/proc/${guest_pid[$1]}/task"/*)
-	echo "fds ${#fds[@]} threads ${#threads[@]}"
+	local fds=("/proc/${guest_pid[$1]}/fd"/*)
+	# The kernel's workers for io_uring come and go by themselves.
+	echo "fds ${#fds[@]} threads $(cat "/proc/${guest_pid[$1]}/task"/*/comm 2>/dev/null | grep -cv '^iou-')"
 }
 
 crc_of_file() { # FILE BYTES

@@ -173,7 +173,7 @@ peers_testpmd() { # HANDLE READY NMBYTES VDEV QUEUES FORWARD [SIZE] [OPTIONS]
 	[ -z "$size" ] || options+=("--txpkts=$size")
 	peers_start "$handle" "$ready" "${peers_argv[@]}" --no-huge -m "$mb" --no-pci --no-telemetry \
 		--file-prefix "$(peers_name "$handle")" --lcores "0@0,1@$cpu" "${drivers[@]}" --vdev "$vdev" \
-		-- -i --disable-link-check --total-num-mbufs=16384 --rxq="$queues" --txq="$queues" "${options[@]}"
+		-- -i --disable-link-check --no-mlockall --total-num-mbufs=16384 --rxq="$queues" --txq="$queues" "${options[@]}"
 }
 
 # A vhost-user net back end. server: it makes the socket; client: it connects to ours, again and again until we are there.

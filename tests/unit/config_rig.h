@@ -1,4 +1,4 @@
-/* Command lines of devices: parsed, refused, printed and parsed again. */
+/* Command lines: parsed, refused, printed and parsed again.  Lines begin after COMMAND. */
 #ifndef TESTS_UNIT_CONFIG_RIG_H
 #define TESTS_UNIT_CONFIG_RIG_H
 #include <criterion/criterion.h>
@@ -12,6 +12,9 @@
 #include "vmm/config_options.h"
 #include "vmm/config_values.h"
 
+#ifndef COMMAND
+#define COMMAND "ringlet run "
+#endif
 #define MAX_ARGS 64
 #define N(a)     (sizeof(a) / sizeof((a)[0]))
 
@@ -61,7 +64,7 @@ static inline int parse(const char *line)
 	static char *argv[MAX_ARGS + 1];
 	int argc;
 
-	snprintf(words, sizeof(words), "ringlet run %s", line);
+	snprintf(words, sizeof(words), COMMAND "%s", line);
 	argc = unquote(words, argv, MAX_ARGS);
 	config_free(&cfg);
 	memset(&err, 0, sizeof(err));

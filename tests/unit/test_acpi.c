@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/teardown.h"
 #include "vmm/acpi.h"
 #include "vmm/aml.h"
 #include "vmm/layout_x86.h"
@@ -442,7 +443,7 @@ static void make_dir(void)
 	cr_assert(mkdtemp(dir));
 }
 
-static void remove_dir(void)
+static void teardown(void)
 {
 	char cmd[PATH_MAX];
 
@@ -494,7 +495,7 @@ static char *dsdt_source(const struct acpi_config *cfg)
 	return load_text("DSDT.dsl");
 }
 
-TestSuite(acpi_iasl, .init = make_dir, .fini = remove_dir, .timeout = 120);
+TestSuite(acpi_iasl, .init = make_dir, .fini = teardown_once, .timeout = 120);
 
 /* Whether all the texts follow one another, the list ended by NULL. */
 static bool in_order(const char *text, const char *const *want)
@@ -511,7 +512,7 @@ static bool in_order(const char *text, const char *const *want)
 }
 #define has(text, ...) in_order(text, (const char *const[]){__VA_ARGS__, NULL})
 
-Test(acpi_iasl, dsdt)
+WholeTest(acpi_iasl, dsdt)
 {
 	struct acpi_config cfg = config(2);
 	char *asl = dsdt_source(&cfg);
@@ -533,7 +534,7 @@ Test(acpi_iasl, dsdt)
 	free(asl);
 }
 
-Test(acpi_iasl, pci_root)
+WholeTest(acpi_iasl, pci_root)
 {
 	struct acpi_config cfg = config(1);
 	char *asl = dsdt_source(&cfg);
@@ -548,7 +549,7 @@ Test(acpi_iasl, pci_root)
 	free(asl);
 }
 
-Test(acpi_iasl, what_is_not_configured_is_not_there)
+WholeTest(acpi_iasl, what_is_not_configured_is_not_there)
 {
 	struct acpi_config cfg = {.ncpus = 1, .apic_id = apic_id};
 	char *asl = dsdt_source(&cfg);
@@ -559,7 +560,7 @@ Test(acpi_iasl, what_is_not_configured_is_not_there)
 	free(asl);
 }
 
-Test(acpi_iasl, dsdt_of_1024_cpus)
+WholeTest(acpi_iasl, dsdt_of_1024_cpus)
 {
 	struct acpi_config cfg = config(NCPUS);
 	char *asl = dsdt_source(&cfg);
@@ -568,7 +569,7 @@ Test(acpi_iasl, dsdt_of_1024_cpus)
 	free(asl);
 }
 
-Test(acpi_iasl, other_tables)
+WholeTest(acpi_iasl, other_tables)
 {
 	char *dsl;
 

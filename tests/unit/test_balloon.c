@@ -2,35 +2,17 @@
 #include <criterion/criterion.h>
 #include <endian.h>
 #include <linux/virtio_balloon.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "devices/balloon/balloon.h"
-#include "devices/virtio/virtqueue.h"
 #include "lib/cleanup.h"
-#include "tests/fake/driver_ring.h"
 #include "tests/fake/fake_transport.h"
+#include "tests/unit/device_rig.h"
 
-#define BIT(n)  (1ull << (n))
-#define SIZE    64
-#define PAGE    4096ull
-#define NQUEUES 5
-
-static struct driver_mem m;
-static struct evloop *loop;
-static struct virtio_device *dev;
-static struct err e;
-static struct queue {
-	struct driver_ring ring;
-	struct queue_stats stats;
-	struct virtqueue *vq;
-} queue[NQUEUES];
+#define PAGE 4096ull
 
 static void make(struct balloon_config c)
 {
@@ -41,74 +23,7 @@ static void make(struct balloon_config c)
 	cr_assert(dev, "%s", e.text);
 }
 
-static void setup(void)
-{
-	driver_mem_init(&m);
-	loop = evloop_new();
-}
-
-static void halt(unsigned i)
-{
-	struct queue *q = &queue[i];
-
-	if (!q->vq)
-		return;
-	dev->ops->halt(dev, q->vq);
-	cr_expect(vq_error(q->vq) || !vq_inflight(q->vq));
-	vq_free(q->vq);
-	q->vq = NULL;
-	driver_ring_fini(&q->ring);
-}
-
-static void unmake(void)
-{
-	if (!dev)
-		return;
-	for (unsigned i = 0; i < NQUEUES; i++)
-		halt(i);
-	virtio_fini(dev);
-	dev->ops->destroy(dev);
-	dev = NULL;
-}
-
-static void teardown(void)
-{
-	unmake();
-	evloop_free(loop);
-	driver_mem_fini(&m);
-}
-
-TestSuite(balloon, .init = setup, .fini = teardown, .timeout = 30);
-
-static uint64_t offered(void)
-{
-	return virtio_features(dev, 0) | (uint64_t)virtio_features(dev, 1) << 32;
-}
-
-static void negotiate(uint64_t features)
-{
-	features |= BIT(VIRTIO_F_VERSION_1);
-	virtio_set_features(dev, 0, (uint32_t)features);
-	virtio_set_features(dev, 1, (uint32_t)(features >> 32));
-	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	virtio_set_status(dev,
-			  VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
-	cr_assert(virtio_status(dev) & VIRTIO_CONFIG_S_FEATURES_OK);
-}
-
-static void run(unsigned i)
-{
-	struct queue *q = &queue[i];
-	struct datapath_queue dq = {.index = i, .kick_fd = -1, .call_fd = -1, .stats = &q->stats};
-
-	memset(&q->stats, 0, sizeof(q->stats));
-	driver_ring_init(&q->ring, &m, SIZE, dev->accepted,
-			 (uint16_t)(virtio_has(dev, VIRTIO_F_RING_PACKED) ? 0x8000 : 0));
-	driver_ring_queue(&q->ring, &dq);
-	cr_assert_eq(vq_new(&q->vq, &dq, &m.mem, dev->accepted), 0);
-	cr_assert_eq(dev->ops->run(dev, q->vq), 0);
-	dev->ops->kick(dev, q->vq);
-}
+TestSuite(balloon, .init = setup, .fini = teardown_once, .timeout = 30);
 
 /* A device with these features accepted and all of its queues running. */
 static void start(struct balloon_config c, uint64_t features)
@@ -119,12 +34,6 @@ static void start(struct balloon_config c, uint64_t features)
 		run(i);
 }
 
-static void kick(unsigned i)
-{
-	driver_ring_kick(&queue[i].ring);
-	dev->ops->kick(dev, queue[i].vq);
-}
-
 static void request(unsigned i, const struct driver_buf *buf, unsigned n)
 {
 	uint32_t len = 77;
@@ -133,24 +42,6 @@ static void request(unsigned i, const struct driver_buf *buf, unsigned n)
 	kick(i);
 	cr_assert_eq(driver_ring_collect(&queue[i].ring, NULL, &len), 1);
 	cr_assert_eq(len, 0, "nothing is written, yet used.len is %u", len);
-}
-
-/* What the loop would do with what is ready now. */
-static void on_turn_end(struct ev_watch *w, uint32_t events)
-{
-	(void)w;
-	(void)events;
-	evloop_quit(loop, 0);
-}
-
-static void turn(void)
-{
-	struct ev_watch w = {.fd = eventfd(1, EFD_CLOEXEC), .fn = on_turn_end};
-
-	cr_assert_eq(evloop_add(loop, &w, EPOLLIN), 0);
-	evloop_run(loop);
-	evloop_del(loop, &w);
-	close(w.fd);
 }
 
 /* --- pages --- */
@@ -213,7 +104,7 @@ static void send(unsigned q, const uint32_t *pfn, unsigned n)
 
 #define SEND(q, ...) send(q, (uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
 
-Test(balloon, inflated_pages_read_zero_and_others_stay)
+WholeTest(balloon, inflated_pages_read_zero_and_others_stay)
 {
 	static const uint64_t kinds[] = {0, BIT(VIRTIO_RING_F_EVENT_IDX), BIT(VIRTIO_F_RING_PACKED),
 					 BIT(VIRTIO_F_IN_ORDER)};
@@ -228,7 +119,7 @@ Test(balloon, inflated_pages_read_zero_and_others_stay)
 	}
 }
 
-Test(balloon, page_numbers_come_in_any_order_and_more_than_once)
+WholeTest(balloon, page_numbers_come_in_any_order_and_more_than_once)
 {
 	start((struct balloon_config){0}, 0);
 	fill();
@@ -238,7 +129,7 @@ Test(balloon, page_numbers_come_in_any_order_and_more_than_once)
 	cr_expect_eq(virtio_balloon_discarded(dev), 5 * PAGE);
 }
 
-Test(balloon, page_numbers_may_be_cut_into_pieces_anywhere)
+WholeTest(balloon, page_numbers_may_be_cut_into_pieces_anywhere)
 {
 	gpa_t at;
 
@@ -249,7 +140,7 @@ Test(balloon, page_numbers_may_be_cut_into_pieces_anywhere)
 	ONLY(FIRST_PFN + 3, HIGH_PFN + 4, FIRST_PFN + 5);
 }
 
-Test(balloon, page_numbers_that_are_not_ram_do_no_harm)
+WholeTest(balloon, page_numbers_that_are_not_ram_do_no_harm)
 {
 	start((struct balloon_config){0}, 0);
 	fill();
@@ -261,7 +152,7 @@ Test(balloon, page_numbers_that_are_not_ram_do_no_harm)
 	cr_expect_not(virtio_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
-Test(balloon, a_list_of_odd_length_ends_with_its_last_whole_number)
+WholeTest(balloon, a_list_of_odd_length_ends_with_its_last_whole_number)
 {
 	start((struct balloon_config){0}, 0);
 	fill();
@@ -274,7 +165,7 @@ Test(balloon, a_list_of_odd_length_ends_with_its_last_whole_number)
 	ONLY(FIRST_PFN + 1, FIRST_PFN + 2, FIRST_PFN + 3);
 }
 
-Test(balloon, writable_buffers_hold_no_page_numbers)
+WholeTest(balloon, writable_buffers_hold_no_page_numbers)
 {
 	gpa_t at;
 
@@ -287,7 +178,7 @@ Test(balloon, writable_buffers_hold_no_page_numbers)
 	ONLY(FIRST_PFN);
 }
 
-Test(balloon, a_list_without_end_is_cut)
+WholeTest(balloon, a_list_without_end_is_cut)
 {
 	static uint32_t pfn[100000];
 
@@ -301,7 +192,7 @@ Test(balloon, a_list_without_end_is_cut)
 	ONLY(FIRST_PFN, FIRST_PFN + 1);
 }
 
-Test(balloon, a_long_list_in_one_page_is_looked_at_whole)
+WholeTest(balloon, a_long_list_in_one_page_is_looked_at_whole)
 {
 	static uint32_t pfn[1024];
 
@@ -313,7 +204,7 @@ Test(balloon, a_long_list_in_one_page_is_looked_at_whole)
 	only(pfn, ARRAY_SIZE(pfn));
 }
 
-Test(balloon, deflating_changes_no_page)
+WholeTest(balloon, deflating_changes_no_page)
 {
 	start((struct balloon_config){0}, 0);
 	fill();
@@ -326,7 +217,7 @@ Test(balloon, deflating_changes_no_page)
 }
 
 /* A host whose pages are larger than those the balloon counts in. */
-Test(balloon, larger_pages_go_when_they_are_given_whole)
+WholeTest(balloon, larger_pages_go_when_they_are_given_whole)
 {
 	start((struct balloon_config){0}, 0);
 	fill();
@@ -367,7 +258,7 @@ static unsigned end_log(void)
 	return n;
 }
 
-Test(balloon, pinned_memory_stays_and_that_is_said_once)
+WholeTest(balloon, pinned_memory_stays_and_that_is_said_once)
 {
 	gpa_t range = FIRST + 64 * PAGE;
 	unsigned lines;
@@ -390,7 +281,7 @@ Test(balloon, pinned_memory_stays_and_that_is_said_once)
 	ONLY(FIRST_PFN);
 }
 
-Test(balloon, populated_memory_stays)
+WholeTest(balloon, populated_memory_stays)
 {
 	start((struct balloon_config){0}, 0);
 	fill();
@@ -399,7 +290,7 @@ Test(balloon, populated_memory_stays)
 	NOTHING_GONE();
 }
 
-Test(balloon, a_driver_that_talks_nonsense_cannot_fill_the_log)
+WholeTest(balloon, a_driver_that_talks_nonsense_cannot_fill_the_log)
 {
 	static uint32_t pfn[1000];
 	unsigned lines;
@@ -417,7 +308,7 @@ Test(balloon, a_driver_that_talks_nonsense_cannot_fill_the_log)
 
 #define REPORTING (BIT(VIRTIO_BALLOON_F_STATS_VQ) | BIT(VIRTIO_BALLOON_F_REPORTING))
 
-Test(balloon, reported_ranges_read_zero_and_others_stay)
+WholeTest(balloon, reported_ranges_read_zero_and_others_stay)
 {
 	start((struct balloon_config){.reporting = true}, REPORTING);
 	fill();
@@ -428,7 +319,7 @@ Test(balloon, reported_ranges_read_zero_and_others_stay)
 	cr_expect_eq(virtio_balloon_discarded(dev), 4 * PAGE);
 }
 
-Test(balloon, reported_ranges_lose_whole_pages_only)
+WholeTest(balloon, reported_ranges_lose_whole_pages_only)
 {
 	start((struct balloon_config){.reporting = true}, REPORTING);
 	fill();
@@ -436,7 +327,7 @@ Test(balloon, reported_ranges_lose_whole_pages_only)
 	ONLY(FIRST_PFN + 4, FIRST_PFN + 5);
 }
 
-Test(balloon, readable_ranges_are_not_reported)
+WholeTest(balloon, readable_ranges_are_not_reported)
 {
 	start((struct balloon_config){.reporting = true}, REPORTING);
 	fill();
@@ -444,7 +335,7 @@ Test(balloon, readable_ranges_are_not_reported)
 	ONLY(FIRST_PFN + 2);
 }
 
-Test(balloon, a_reported_range_outside_ram_needs_a_reset)
+WholeTest(balloon, a_reported_range_outside_ram_needs_a_reset)
 {
 	start((struct balloon_config){.reporting = true}, REPORTING);
 	fill();
@@ -455,7 +346,7 @@ Test(balloon, a_reported_range_outside_ram_needs_a_reset)
 }
 
 /* The specification gives each queue a number for good, Linux counts those there are. */
-Test(balloon, the_reporting_queue_is_found_where_linux_has_it)
+WholeTest(balloon, the_reporting_queue_is_found_where_linux_has_it)
 {
 	static const struct {
 		uint64_t features;
@@ -471,7 +362,7 @@ Test(balloon, the_reporting_queue_is_found_where_linux_has_it)
 	}
 }
 
-Test(balloon, nothing_is_reported_without_the_feature)
+WholeTest(balloon, nothing_is_reported_without_the_feature)
 {
 	start((struct balloon_config){.reporting = true}, BIT(VIRTIO_BALLOON_F_STATS_VQ));
 	fill();
@@ -499,7 +390,7 @@ static uint32_t read_config(size_t off)
 
 #define CONFIG(field) offsetof(struct virtio_balloon_config, field)
 
-Test(balloon, poisoned_pages_keep_their_poison)
+WholeTest(balloon, poisoned_pages_keep_their_poison)
 {
 	make((struct balloon_config){.reporting = true});
 	negotiate(REPORTING | BIT(VIRTIO_BALLOON_F_PAGE_POISON));
@@ -514,7 +405,7 @@ Test(balloon, poisoned_pages_keep_their_poison)
 	ONLY(FIRST_PFN);
 }
 
-Test(balloon, pages_poisoned_with_zeroes_are_given_back)
+WholeTest(balloon, pages_poisoned_with_zeroes_are_given_back)
 {
 	make((struct balloon_config){.reporting = true});
 	negotiate(REPORTING | BIT(VIRTIO_BALLOON_F_PAGE_POISON));
@@ -525,7 +416,7 @@ Test(balloon, pages_poisoned_with_zeroes_are_given_back)
 	ONLY(FIRST_PFN);
 }
 
-Test(balloon, the_poison_is_fixed_while_the_driver_runs)
+WholeTest(balloon, the_poison_is_fixed_while_the_driver_runs)
 {
 	make((struct balloon_config){.reporting = true});
 	negotiate(REPORTING | BIT(VIRTIO_BALLOON_F_PAGE_POISON));
@@ -542,7 +433,7 @@ Test(balloon, the_poison_is_fixed_while_the_driver_runs)
 
 /* --- configuration --- */
 
-Test(balloon, offers_what_it_was_made_for)
+WholeTest(balloon, offers_what_it_was_made_for)
 {
 	const uint64_t all = BIT(VIRTIO_BALLOON_F_STATS_VQ) | BIT(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
 			     BIT(VIRTIO_BALLOON_F_REPORTING) | BIT(VIRTIO_BALLOON_F_PAGE_POISON);
@@ -558,7 +449,7 @@ Test(balloon, offers_what_it_was_made_for)
 	cr_expect_not(offered() & BIT(VIRTIO_BALLOON_F_REPORTING));
 }
 
-Test(balloon, the_target_is_what_the_driver_reads)
+WholeTest(balloon, the_target_is_what_the_driver_reads)
 {
 	uint32_t generation;
 
@@ -578,7 +469,7 @@ Test(balloon, the_target_is_what_the_driver_reads)
 	cr_expect_eq(read_config(CONFIG(num_pages)), 0);
 }
 
-Test(balloon, the_driver_says_how_much_it_gave)
+WholeTest(balloon, the_driver_says_how_much_it_gave)
 {
 	make((struct balloon_config){.target = 8 * PAGE});
 	write_config(CONFIG(actual), 0x12345678, 4);
@@ -591,7 +482,7 @@ Test(balloon, the_driver_says_how_much_it_gave)
 	cr_expect_eq(virtio_balloon_target(dev), 8 * PAGE, "and is still wanted to");
 }
 
-Test(balloon, the_driver_cannot_write_the_rest)
+WholeTest(balloon, the_driver_cannot_write_the_rest)
 {
 	uint64_t wide = UINT64_MAX;
 
@@ -638,7 +529,7 @@ static bool asked(void)
 	return true;
 }
 
-Test(balloon, statistics_are_what_the_driver_told_last)
+WholeTest(balloon, statistics_are_what_the_driver_told_last)
 {
 	struct balloon_stats out;
 
@@ -656,7 +547,7 @@ Test(balloon, statistics_are_what_the_driver_told_last)
 	cr_expect_eq(out.value[VIRTIO_BALLOON_S_MEMFREE], 5);
 }
 
-Test(balloon, the_driver_is_asked_for_statistics_when_somebody_wants_them)
+WholeTest(balloon, the_driver_is_asked_for_statistics_when_somebody_wants_them)
 {
 	struct balloon_stats out;
 
@@ -676,7 +567,7 @@ Test(balloon, the_driver_is_asked_for_statistics_when_somebody_wants_them)
 	cr_expect_eq(out.value[VIRTIO_BALLOON_S_MEMFREE], 6);
 }
 
-Test(balloon, the_driver_is_asked_for_statistics_every_period)
+WholeTest(balloon, the_driver_is_asked_for_statistics_every_period)
 {
 	unsigned n = 0;
 
@@ -696,7 +587,7 @@ Test(balloon, the_driver_is_asked_for_statistics_every_period)
 	turn();
 }
 
-Test(balloon, unknown_statistics_are_ignored)
+WholeTest(balloon, unknown_statistics_are_ignored)
 {
 	struct balloon_stats out;
 
@@ -708,7 +599,7 @@ Test(balloon, unknown_statistics_are_ignored)
 	cr_expect_eq(out.value[BALLOON_STATS - 1], 4);
 }
 
-Test(balloon, statistics_of_odd_length_end_with_the_last_whole_one)
+WholeTest(balloon, statistics_of_odd_length_end_with_the_last_whole_one)
 {
 	struct virtio_balloon_stat s[2] = {{VIRTIO_BALLOON_S_MEMFREE, 5}, {VIRTIO_BALLOON_S_MEMTOT, 6}};
 	struct balloon_stats out;
@@ -725,7 +616,7 @@ Test(balloon, statistics_of_odd_length_end_with_the_last_whole_one)
 	cr_expect_eq(out.known, 0);
 }
 
-Test(balloon, a_second_buffer_of_statistics_takes_the_place_of_the_first)
+WholeTest(balloon, a_second_buffer_of_statistics_takes_the_place_of_the_first)
 {
 	struct balloon_stats out;
 
@@ -740,7 +631,7 @@ Test(balloon, a_second_buffer_of_statistics_takes_the_place_of_the_first)
 	cr_expect_eq(out.value[VIRTIO_BALLOON_S_MEMFREE], SIZE - 2);
 }
 
-Test(balloon, nothing_is_held_when_the_queue_halts)
+WholeTest(balloon, nothing_is_held_when_the_queue_halts)
 {
 	struct balloon_stats out;
 
@@ -768,7 +659,7 @@ static bool kicked_itself(unsigned i)
 	return read(dev->queue[i].kick_fd, &n, sizeof(n)) == sizeof(n);
 }
 
-Test(balloon, takes_a_break_after_many_pages)
+WholeTest(balloon, takes_a_break_after_many_pages)
 {
 	static uint32_t pfn[500];
 	unsigned done = 0;
@@ -794,7 +685,7 @@ Test(balloon, takes_a_break_after_many_pages)
 	only(pfn, ARRAY_SIZE(pfn));
 }
 
-Test(balloon, a_broken_ring_needs_a_reset)
+WholeTest(balloon, a_broken_ring_needs_a_reset)
 {
 	for (unsigned i = 0; i < 5; i++) {
 		start((struct balloon_config){.reporting = true}, REPORTING);
@@ -816,7 +707,7 @@ static void enable(unsigned i, const struct driver_ring *ring)
 	virtio_queue_set_ready(dev, i, true);
 }
 
-Test(balloon, a_guest_inflates_tells_and_is_reset)
+WholeTest(balloon, a_guest_inflates_tells_and_is_reset)
 {
 	struct fake_transport transport;
 	static uint32_t pfn[500];

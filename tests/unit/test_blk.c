@@ -11,6 +11,7 @@
 #include "devices/blk/blk_queue.h"
 #include "lib/log.h"
 #include "tests/fake/fake_disk.h"
+#include "tests/unit/teardown.h"
 
 #define BIT(n)    (UINT64_C(1) << (n))
 #define EVERY_BIT (~BIT(VIRTIO_F_RING_PACKED) & ~BIT(VIRTIO_F_IN_ORDER))
@@ -37,7 +38,7 @@ static void teardown(void)
 	fake_disk_free(disk);
 }
 
-TestSuite(blk, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(blk, .init = setup, .fini = teardown_once, .timeout = 60);
 
 static void live(uint64_t features)
 {
@@ -84,14 +85,14 @@ static void wait_held(unsigned n)
 
 /* --- what it offers --- */
 
-Test(blk, offers_flush_and_config_wce_together)
+WholeTest(blk, offers_flush_and_config_wce_together)
 {
 	blk_rig_init(&g, &disk->disk);
 	cr_expect(offered() & BIT(VIRTIO_BLK_F_FLUSH));
 	cr_expect(offered() & BIT(VIRTIO_BLK_F_CONFIG_WCE));
 }
 
-Test(blk, does_not_offer_config_wce_when_flush_is_hidden)
+WholeTest(blk, does_not_offer_config_wce_when_flush_is_hidden)
 {
 	g.hidden = BIT(VIRTIO_BLK_F_FLUSH);
 	blk_rig_init(&g, &disk->disk);
@@ -99,13 +100,13 @@ Test(blk, does_not_offer_config_wce_when_flush_is_hidden)
 	cr_expect_not(offered() & BIT(VIRTIO_BLK_F_CONFIG_WCE));
 }
 
-Test(blk, offers_no_zones_lifetime_secure_erase_scsi_or_geometry)
+WholeTest(blk, offers_no_zones_lifetime_secure_erase_scsi_or_geometry)
 {
 	blk_rig_init(&g, &disk->disk);
 	cr_expect_not(offered() & (BIT(VIRTIO_BLK_F_GEOMETRY) | BIT(7) | BIT(15) | BIT(16) | BIT(17)));
 }
 
-Test(blk, offers_ro_and_nothing_that_writes_for_a_read_only_disk)
+WholeTest(blk, offers_ro_and_nothing_that_writes_for_a_read_only_disk)
 {
 	disk->disk.read_only = true;
 	blk_rig_init(&g, &disk->disk);
@@ -113,14 +114,14 @@ Test(blk, offers_ro_and_nothing_that_writes_for_a_read_only_disk)
 	cr_expect_not(offered() & (BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES)));
 }
 
-Test(blk, offers_discard_only_when_the_disk_can)
+WholeTest(blk, offers_discard_only_when_the_disk_can)
 {
 	disk->disk.discard_granularity = 0;
 	blk_rig_init(&g, &disk->disk);
 	cr_expect_not(offered() & BIT(VIRTIO_BLK_F_DISCARD));
 }
 
-Test(blk, offers_mq_with_more_than_one_queue)
+WholeTest(blk, offers_mq_with_more_than_one_queue)
 {
 	struct virtio_blk_config c;
 
@@ -131,7 +132,7 @@ Test(blk, offers_mq_with_more_than_one_queue)
 	cr_expect_eq(c.num_queues, 4);
 }
 
-Test(blk, limits_are_those_of_storage_daemons_where_it_may_move_to_one)
+WholeTest(blk, limits_are_those_of_storage_daemons_where_it_may_move_to_one)
 {
 	struct virtio_blk_config c;
 
@@ -144,7 +145,7 @@ Test(blk, limits_are_those_of_storage_daemons_where_it_may_move_to_one)
 	cr_expect_eq(c.max_write_zeroes_sectors, 32768);
 }
 
-Test(blk, configuration_describes_the_disk)
+WholeTest(blk, configuration_describes_the_disk)
 {
 	struct virtio_blk_config c;
 
@@ -164,7 +165,7 @@ Test(blk, configuration_describes_the_disk)
 	cr_expect_gt(c.max_write_zeroes_sectors, 0);
 }
 
-Test(blk, capacity_counts_512_bytes_on_larger_blocks)
+WholeTest(blk, capacity_counts_512_bytes_on_larger_blocks)
 {
 	struct virtio_blk_config c;
 
@@ -176,7 +177,7 @@ Test(blk, capacity_counts_512_bytes_on_larger_blocks)
 	cr_expect_eq(c.physical_block_exp, 0);
 }
 
-Test(blk, padding_in_the_configuration_is_zero)
+WholeTest(blk, padding_in_the_configuration_is_zero)
 {
 	struct virtio_blk_config c;
 
@@ -186,7 +187,7 @@ Test(blk, padding_in_the_configuration_is_zero)
 	cr_expect_eq(c.unused1[0] | c.unused1[1] | c.unused1[2], 0);
 }
 
-Test(blk, write_zeroes_may_unmap_says_whether_the_disk_can_discard)
+WholeTest(blk, write_zeroes_may_unmap_says_whether_the_disk_can_discard)
 {
 	struct virtio_blk_config c;
 
@@ -198,7 +199,7 @@ Test(blk, write_zeroes_may_unmap_says_whether_the_disk_can_discard)
 	cr_expect_eq(c.write_zeroes_may_unmap, 0);
 }
 
-Test(blk, every_byte_but_writeback_is_read_only)
+WholeTest(blk, every_byte_but_writeback_is_read_only)
 {
 	struct virtio_blk_config before, after;
 
@@ -215,7 +216,7 @@ Test(blk, every_byte_but_writeback_is_read_only)
 	cr_expect_arr_eq(&before, &after, sizeof(before));
 }
 
-Test(blk, a_resize_changes_capacity_and_notifies)
+WholeTest(blk, a_resize_changes_capacity_and_notifies)
 {
 	struct virtio_blk_config c;
 
@@ -230,7 +231,7 @@ Test(blk, a_resize_changes_capacity_and_notifies)
 
 /* --- data --- */
 
-Test(blk, writes_what_the_driver_gave)
+WholeTest(blk, writes_what_the_driver_gave)
 {
 	live(EVERY_BIT);
 	pattern(buf, 4096, 1);
@@ -238,7 +239,7 @@ Test(blk, writes_what_the_driver_gave)
 	cr_expect_arr_eq(disk->data + 4096, buf, 4096);
 }
 
-Test(blk, reads_what_the_disk_holds)
+WholeTest(blk, reads_what_the_disk_holds)
 {
 	char want[8192];
 
@@ -249,7 +250,7 @@ Test(blk, reads_what_the_disk_holds)
 	cr_expect_arr_eq(buf, want, sizeof(want));
 }
 
-Test(blk, works_on_a_packed_ring_in_order)
+WholeTest(blk, works_on_a_packed_ring_in_order)
 {
 	char want[4096];
 
@@ -264,7 +265,7 @@ Test(blk, works_on_a_packed_ring_in_order)
 	}
 }
 
-Test(blk, reaches_the_last_sector)
+WholeTest(blk, reaches_the_last_sector)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_OUT, SIZE / 512 - 1, buf, 512), VIRTIO_BLK_S_OK);
@@ -280,7 +281,7 @@ static uint32_t used_len(uint32_t type, void *data, uint32_t len)
 	return r.used_len;
 }
 
-Test(blk, used_length_is_what_was_written)
+WholeTest(blk, used_length_is_what_was_written)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(used_len(VIRTIO_BLK_T_IN, buf, 1024), 1025);
@@ -289,7 +290,7 @@ Test(blk, used_length_is_what_was_written)
 	cr_expect_eq(used_len(VIRTIO_BLK_T_GET_ID, buf, 20), 21);
 }
 
-Test(blk, used_length_of_a_failed_read_is_the_status_byte)
+WholeTest(blk, used_length_of_a_failed_read_is_the_status_byte)
 {
 	struct blk_rig_req r = {.type = VIRTIO_BLK_T_IN, .data = buf, .len = 1024};
 
@@ -300,7 +301,7 @@ Test(blk, used_length_of_a_failed_read_is_the_status_byte)
 	cr_expect_eq(r.used_len, 1);
 }
 
-Test(blk, get_id_gives_the_serial_padded_with_zeroes)
+WholeTest(blk, get_id_gives_the_serial_padded_with_zeroes)
 {
 	static const char want[20] = "disk-7";
 
@@ -311,7 +312,7 @@ Test(blk, get_id_gives_the_serial_padded_with_zeroes)
 	cr_expect_arr_eq(buf, want, 20);
 }
 
-Test(blk, get_id_gives_all_20_bytes_of_a_long_serial)
+WholeTest(blk, get_id_gives_all_20_bytes_of_a_long_serial)
 {
 	g.serial = "12345678901234567890XYZ";
 	live(EVERY_BIT);
@@ -319,7 +320,7 @@ Test(blk, get_id_gives_all_20_bytes_of_a_long_serial)
 	cr_expect_arr_eq(buf, "12345678901234567890", 20);
 }
 
-Test(blk, counts_payload_bytes)
+WholeTest(blk, counts_payload_bytes)
 {
 	live(EVERY_BIT);
 	blk_rig_do(&g, VIRTIO_BLK_T_OUT, 0, buf, 4096);
@@ -335,20 +336,20 @@ static bool last_write_durable(void)
 	return disk->log[disk->nlog - 1].durable;
 }
 
-Test(blk, writes_are_volatile_when_the_driver_flushes)
+WholeTest(blk, writes_are_volatile_when_the_driver_flushes)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(writeback(), 1);
 	cr_expect_not(last_write_durable());
 }
 
-Test(blk, writes_are_durable_without_flush)
+WholeTest(blk, writes_are_durable_without_flush)
 {
 	live(EVERY_BIT & ~BIT(VIRTIO_BLK_F_FLUSH) & ~BIT(VIRTIO_BLK_F_CONFIG_WCE));
 	cr_expect(last_write_durable());
 }
 
-Test(blk, writeback_starts_at_zero_with_config_wce_but_no_flush)
+WholeTest(blk, writeback_starts_at_zero_with_config_wce_but_no_flush)
 {
 	live(EVERY_BIT & ~BIT(VIRTIO_BLK_F_FLUSH));
 	cr_expect_eq(writeback(), 0);
@@ -358,7 +359,7 @@ Test(blk, writeback_starts_at_zero_with_config_wce_but_no_flush)
 	cr_expect(last_write_durable());
 }
 
-Test(blk, writing_zero_to_writeback_makes_writes_durable)
+WholeTest(blk, writing_zero_to_writeback_makes_writes_durable)
 {
 	live(EVERY_BIT);
 	set_writeback(0);
@@ -369,14 +370,14 @@ Test(blk, writing_zero_to_writeback_makes_writes_durable)
 	cr_expect_not(last_write_durable());
 }
 
-Test(blk, writeback_cannot_be_written_without_config_wce)
+WholeTest(blk, writeback_cannot_be_written_without_config_wce)
 {
 	live(EVERY_BIT & ~BIT(VIRTIO_BLK_F_CONFIG_WCE));
 	set_writeback(0);
 	cr_expect_eq(writeback(), 1);
 }
 
-Test(blk, a_reset_forgets_the_cache_mode)
+WholeTest(blk, a_reset_forgets_the_cache_mode)
 {
 	live(EVERY_BIT);
 	set_writeback(0);
@@ -386,14 +387,14 @@ Test(blk, a_reset_forgets_the_cache_mode)
 	cr_expect_not(last_write_durable());
 }
 
-Test(blk, flush_reaches_the_disk)
+WholeTest(blk, flush_reaches_the_disk)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_FLUSH, 0, NULL, 0), VIRTIO_BLK_S_OK);
 	cr_expect_eq(fake_disk_count(disk, DISK_FLUSH), 1);
 }
 
-Test(blk, a_failed_flush_is_reported)
+WholeTest(blk, a_failed_flush_is_reported)
 {
 	disk->fail[DISK_FLUSH] = -EIO;
 	live(EVERY_BIT);
@@ -413,7 +414,7 @@ static uint8_t ranges(uint32_t type, unsigned n, uint64_t sector, uint32_t nsect
 	return blk_rig_do(&g, type, 0, seg, n * (uint32_t)sizeof(seg[0]));
 }
 
-Test(blk, write_zeroes_reads_as_zeroes)
+WholeTest(blk, write_zeroes_reads_as_zeroes)
 {
 	live(EVERY_BIT);
 	memset(disk->data, 0x55, SIZE);
@@ -426,7 +427,7 @@ Test(blk, write_zeroes_reads_as_zeroes)
 	cr_expect_eq(disk->log[0].op, DISK_ZERO);
 }
 
-Test(blk, write_zeroes_with_unmap_may_give_space_back)
+WholeTest(blk, write_zeroes_with_unmap_may_give_space_back)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(ranges(VIRTIO_BLK_T_WRITE_ZEROES, 1, 8, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP),
@@ -434,7 +435,7 @@ Test(blk, write_zeroes_with_unmap_may_give_space_back)
 	cr_expect_eq(disk->log[0].op, DISK_ZERO_UNMAP);
 }
 
-Test(blk, discard_does_all_its_segments)
+WholeTest(blk, discard_does_all_its_segments)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(ranges(VIRTIO_BLK_T_DISCARD, 16, 0, 8, 0), VIRTIO_BLK_S_OK);
@@ -443,7 +444,7 @@ Test(blk, discard_does_all_its_segments)
 	cr_expect_eq(disk->log[15].len, 4096);
 }
 
-Test(blk, a_failed_segment_fails_the_request_and_ends_it)
+WholeTest(blk, a_failed_segment_fails_the_request_and_ends_it)
 {
 	disk->fail[DISK_ZERO] = -ENOSPC;
 	disk->fail_from = 2;
@@ -452,7 +453,7 @@ Test(blk, a_failed_segment_fails_the_request_and_ends_it)
 	cr_expect_eq(fake_disk_count(disk, DISK_ZERO), 3);
 }
 
-Test(blk, write_zeroes_is_stable_in_writethrough_mode)
+WholeTest(blk, write_zeroes_is_stable_in_writethrough_mode)
 {
 	live(EVERY_BIT);
 	set_writeback(0);
@@ -461,7 +462,7 @@ Test(blk, write_zeroes_is_stable_in_writethrough_mode)
 	cr_expect_eq(disk->log[2].op, DISK_FLUSH);
 }
 
-Test(blk, discard_with_unmap_is_unsupported)
+WholeTest(blk, discard_with_unmap_is_unsupported)
 {
 	live(EVERY_BIT);
 	cr_expect_eq(ranges(VIRTIO_BLK_T_DISCARD, 1, 0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP),
@@ -469,7 +470,7 @@ Test(blk, discard_with_unmap_is_unsupported)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk, unknown_range_flags_are_unsupported)
+WholeTest(blk, unknown_range_flags_are_unsupported)
 {
 	live(EVERY_BIT);
 	for (unsigned bit = 1; bit < 32; bit++) {
@@ -479,7 +480,7 @@ Test(blk, unknown_range_flags_are_unsupported)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk, an_unknown_flag_in_the_last_segment_spoils_the_request)
+WholeTest(blk, an_unknown_flag_in_the_last_segment_spoils_the_request)
 {
 	struct virtio_blk_discard_write_zeroes seg[2] = {{.num_sectors = 8},
 							 {.sector = 8, .num_sectors = 8, .flags = 2}};
@@ -489,7 +490,7 @@ Test(blk, an_unknown_flag_in_the_last_segment_spoils_the_request)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk, ranges_that_were_not_negotiated_are_unsupported)
+WholeTest(blk, ranges_that_were_not_negotiated_are_unsupported)
 {
 	live(EVERY_BIT & ~BIT(VIRTIO_BLK_F_DISCARD) & ~BIT(VIRTIO_BLK_F_WRITE_ZEROES));
 	cr_expect_eq(ranges(VIRTIO_BLK_T_DISCARD, 1, 0, 8, 0), VIRTIO_BLK_S_UNSUPP);
@@ -498,7 +499,7 @@ Test(blk, ranges_that_were_not_negotiated_are_unsupported)
 
 /* --- a read-only disk --- */
 
-Test(blk, a_read_only_disk_refuses_to_be_written)
+WholeTest(blk, a_read_only_disk_refuses_to_be_written)
 {
 	disk->disk.read_only = true;
 	live(EVERY_BIT);
@@ -509,7 +510,7 @@ Test(blk, a_read_only_disk_refuses_to_be_written)
 }
 
 /* The driver need not have accepted the bit that says so. */
-Test(blk, a_read_only_disk_refuses_writes_of_a_driver_that_ignores_ro)
+WholeTest(blk, a_read_only_disk_refuses_writes_of_a_driver_that_ignores_ro)
 {
 	disk->disk.read_only = true;
 	live(EVERY_BIT & ~BIT(VIRTIO_BLK_F_RO));
@@ -517,7 +518,7 @@ Test(blk, a_read_only_disk_refuses_writes_of_a_driver_that_ignores_ro)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk, a_read_only_disk_reads_and_flushes)
+WholeTest(blk, a_read_only_disk_reads_and_flushes)
 {
 	disk->disk.read_only = true;
 	live(EVERY_BIT);
@@ -535,7 +536,7 @@ static void send_many(struct blk_rig_req *r, unsigned n)
 	}
 }
 
-Test(blk, requests_may_end_in_any_order)
+WholeTest(blk, requests_may_end_in_any_order)
 {
 	struct blk_rig_req r[16];
 	uint16_t id;
@@ -555,7 +556,7 @@ Test(blk, requests_may_end_in_any_order)
 	}
 }
 
-Test(blk, a_failure_costs_one_request)
+WholeTest(blk, a_failure_costs_one_request)
 {
 	live(EVERY_BIT);
 	disk->fail[DISK_WRITE] = -ENOSPC;
@@ -566,7 +567,7 @@ Test(blk, a_failure_costs_one_request)
 	cr_expect_not(blk_rig_broken(&g));
 }
 
-Test(blk, a_burst_ends_with_one_interrupt)
+WholeTest(blk, a_burst_ends_with_one_interrupt)
 {
 	struct blk_rig_req r[21];
 	uint64_t calls;
@@ -580,7 +581,7 @@ Test(blk, a_burst_ends_with_one_interrupt)
 	cr_expect_eq(g.dev->queue[0].stats.calls, calls + 1);
 }
 
-Test(blk, a_full_ring_goes_on_when_requests_end)
+WholeTest(blk, a_full_ring_goes_on_when_requests_end)
 {
 	struct blk_rig_req r[4];
 	uint16_t id;
@@ -599,7 +600,7 @@ Test(blk, a_full_ring_goes_on_when_requests_end)
 }
 
 /* Chains of one descriptor, which fail, fill a ring to the brim. */
-Test(blk, a_ring_full_of_chains_is_served)
+WholeTest(blk, a_ring_full_of_chains_is_served)
 {
 	struct driver_buf one;
 	uint32_t len;
@@ -616,7 +617,7 @@ Test(blk, a_ring_full_of_chains_is_served)
 	}
 }
 
-Test(blk, each_queue_has_its_own_lane)
+WholeTest(blk, each_queue_has_its_own_lane)
 {
 	struct blk_rig_req r = {.type = VIRTIO_BLK_T_IN, .data = buf, .len = 512};
 
@@ -631,7 +632,7 @@ Test(blk, each_queue_has_its_own_lane)
 
 /* --- life --- */
 
-Test(blk, a_reset_waits_for_what_is_in_flight)
+WholeTest(blk, a_reset_waits_for_what_is_in_flight)
 {
 	struct blk_rig_req r[16];
 
@@ -644,7 +645,7 @@ Test(blk, a_reset_waits_for_what_is_in_flight)
 	cr_expect_eq(disk->lanes, 0);
 }
 
-Test(blk, survives_resets_with_requests_in_flight)
+WholeTest(blk, survives_resets_with_requests_in_flight)
 {
 	struct blk_rig_req r[16];
 
@@ -663,7 +664,7 @@ Test(blk, survives_resets_with_requests_in_flight)
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_IN, 0, buf, 512), VIRTIO_BLK_S_OK);
 }
 
-Test(blk, a_request_of_several_steps_ends_before_a_reset_does)
+WholeTest(blk, a_request_of_several_steps_ends_before_a_reset_does)
 {
 	struct virtio_blk_discard_write_zeroes seg[4] = {{.num_sectors = 1},
 							 {.sector = 1, .num_sectors = 1},
@@ -679,7 +680,7 @@ Test(blk, a_request_of_several_steps_ends_before_a_reset_does)
 	cr_expect_eq(fake_disk_count(disk, DISK_ZERO), 4);
 }
 
-Test(blk, a_disk_without_a_lane_does_not_start)
+WholeTest(blk, a_disk_without_a_lane_does_not_start)
 {
 	disk->fail_lane = ENOMEM;
 	blk_rig_init(&g, &disk->disk);
@@ -687,7 +688,7 @@ Test(blk, a_disk_without_a_lane_does_not_start)
 	cr_expect(blk_rig_broken(&g));
 }
 
-Test(blk, gives_the_disk_back_when_it_goes)
+WholeTest(blk, gives_the_disk_back_when_it_goes)
 {
 	live(EVERY_BIT);
 	blk_rig_fini(&g);

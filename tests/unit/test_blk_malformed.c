@@ -1,7 +1,6 @@
 /* Requests that no good driver sends: each costs itself at most, a chain without room for an answer its
  * queue, and nothing anybody else. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
@@ -13,6 +12,8 @@
 
 #include "lib/log.h"
 #include "tests/fake/fake_disk.h"
+#include "tests/unit/open_fds.h"
+#include "tests/unit/teardown.h"
 
 #define BIT(n)    (UINT64_C(1) << (n))
 #define EVERY_BIT (~BIT(VIRTIO_F_RING_PACKED) & ~BIT(VIRTIO_F_IN_ORDER))
@@ -40,7 +41,7 @@ static void teardown(void)
 	fake_disk_free(disk);
 }
 
-TestSuite(blk_malformed, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(blk_malformed, .init = setup, .fini = teardown_once, .timeout = 60);
 
 static void works(void)
 {
@@ -89,7 +90,7 @@ static gpa_t data(size_t len, uint8_t fill)
 
 /* --- any layout (2.7.4.1, 2.8.14): how descriptors cut a request means nothing --- */
 
-Test(blk_malformed, header_in_descriptors_of_one_byte)
+WholeTest(blk_malformed, header_in_descriptors_of_one_byte)
 {
 	struct driver_buf b[18];
 	gpa_t h = header(VIRTIO_BLK_T_OUT, 3);
@@ -103,7 +104,7 @@ Test(blk_malformed, header_in_descriptors_of_one_byte)
 	cr_expect_eq(disk->data[3 * 512 + 511], 0x77);
 }
 
-Test(blk_malformed, header_and_data_in_one_descriptor)
+WholeTest(blk_malformed, header_and_data_in_one_descriptor)
 {
 	gpa_t at = driver_mem_alloc(&g.m, 16 + 1024, 16);
 	struct driver_buf b[2] = {{at, 16 + 1024, false}, {data(1, 0), 1, true}};
@@ -116,7 +117,7 @@ Test(blk_malformed, header_and_data_in_one_descriptor)
 	cr_expect_eq(disk->data[5 * 512 + 1023], 0x66);
 }
 
-Test(blk_malformed, status_at_the_end_of_the_data)
+WholeTest(blk_malformed, status_at_the_end_of_the_data)
 {
 	gpa_t at = data(1025, 0);
 	struct driver_buf b[2] = {{header(VIRTIO_BLK_T_IN, 2), 16, false}, {at, 1025, true}};
@@ -129,7 +130,7 @@ Test(blk_malformed, status_at_the_end_of_the_data)
 	cr_expect_eq(*(uint8_t *)driver_mem_ptr(&g.m, at + 1023, 1), 0x44);
 }
 
-Test(blk_malformed, empty_pieces_after_the_status)
+WholeTest(blk_malformed, empty_pieces_after_the_status)
 {
 	gpa_t at = data(513, 0);
 	struct driver_buf b[4] = {{header(VIRTIO_BLK_T_IN, 0), 16, false},
@@ -144,7 +145,7 @@ Test(blk_malformed, empty_pieces_after_the_status)
 	cr_expect_eq(*(uint8_t *)driver_mem_ptr(&g.m, at + 511, 1), 0x17);
 }
 
-Test(blk_malformed, data_in_odd_pieces)
+WholeTest(blk_malformed, data_in_odd_pieces)
 {
 	gpa_t in = data(512, 0);
 	struct driver_buf b[5] = {{header(VIRTIO_BLK_T_IN, 0), 16, false},
@@ -159,7 +160,7 @@ Test(blk_malformed, data_in_odd_pieces)
 	cr_expect_arr_eq(driver_mem_ptr(&g.m, in, 512), disk->data, 512);
 }
 
-Test(blk_malformed, as_many_segments_as_seg_max_says)
+WholeTest(blk_malformed, as_many_segments_as_seg_max_says)
 {
 	struct driver_buf b[256];
 	struct virtio_blk_config c;
@@ -190,12 +191,12 @@ static void breaks(const struct driver_buf *b, unsigned n)
 	works();
 }
 
-Test(blk_malformed, a_chain_without_a_writable_byte_breaks_the_queue)
+WholeTest(blk_malformed, a_chain_without_a_writable_byte_breaks_the_queue)
 {
 	breaks((struct driver_buf[]){{header(VIRTIO_BLK_T_FLUSH, 0), 16, false}}, 1);
 }
 
-Test(blk_malformed, a_chain_with_more_pieces_than_a_request_may_have_breaks_the_queue)
+WholeTest(blk_malformed, a_chain_with_more_pieces_than_a_request_may_have_breaks_the_queue)
 {
 	struct driver_buf b[400];
 
@@ -205,7 +206,7 @@ Test(blk_malformed, a_chain_with_more_pieces_than_a_request_may_have_breaks_the_
 	breaks(b, 400);
 }
 
-Test(blk_malformed, data_outside_of_ram_breaks_the_queue)
+WholeTest(blk_malformed, data_outside_of_ram_breaks_the_queue)
 {
 	breaks((struct driver_buf[]){{header(VIRTIO_BLK_T_IN, 0), 16, false},
 				     {DRIVER_MEM_LOW_END, 512, true},
@@ -213,7 +214,7 @@ Test(blk_malformed, data_outside_of_ram_breaks_the_queue)
 	       3);
 }
 
-Test(blk_malformed, a_length_beyond_ram_breaks_the_queue)
+WholeTest(blk_malformed, a_length_beyond_ram_breaks_the_queue)
 {
 	breaks((struct driver_buf[]){{header(VIRTIO_BLK_T_IN, 0), 16, false},
 				     {data(512, 0), UINT32_MAX, true},
@@ -221,7 +222,7 @@ Test(blk_malformed, a_length_beyond_ram_breaks_the_queue)
 	       3);
 }
 
-Test(blk_malformed, what_came_before_a_broken_chain_is_done)
+WholeTest(blk_malformed, what_came_before_a_broken_chain_is_done)
 {
 	struct driver_buf good[3] = {{header(VIRTIO_BLK_T_OUT, 0), 16, false},
 				     {data(512, 0x31), 512, false},
@@ -238,7 +239,7 @@ Test(blk_malformed, what_came_before_a_broken_chain_is_done)
 
 /* --- requests that fail --- */
 
-Test(blk_malformed, a_short_header_fails)
+WholeTest(blk_malformed, a_short_header_fails)
 {
 	struct driver_buf b[2] = {{header(VIRTIO_BLK_T_IN, 0), 15, false}, {data(513, 0), 513, true}};
 	uint32_t used;
@@ -248,7 +249,7 @@ Test(blk_malformed, a_short_header_fails)
 	works();
 }
 
-Test(blk_malformed, no_header_fails)
+WholeTest(blk_malformed, no_header_fails)
 {
 	struct driver_buf b = {data(513, 0), 513, true};
 
@@ -256,7 +257,7 @@ Test(blk_malformed, no_header_fails)
 	works();
 }
 
-Test(blk_malformed, types_it_does_not_know_are_unsupported)
+WholeTest(blk_malformed, types_it_does_not_know_are_unsupported)
 {
 	/* SCSI (2, 3), lifetime, secure erase, zones, the legacy barrier bit, anything else. */
 	static const uint32_t types[] = {
@@ -270,13 +271,13 @@ Test(blk_malformed, types_it_does_not_know_are_unsupported)
 	works();
 }
 
-Test(blk_malformed, zone_requests_are_unsupported)
+WholeTest(blk_malformed, zone_requests_are_unsupported)
 {
 	for (uint32_t type = 16; type <= 26; type += 2)
 		cr_expect_eq(blk_rig_do(&g, type, 0, NULL, 0), VIRTIO_BLK_S_UNSUPP);
 }
 
-Test(blk_malformed, sectors_beyond_the_end_fail)
+WholeTest(blk_malformed, sectors_beyond_the_end_fail)
 {
 	static const uint64_t sectors[] = {
 		SECTORS,
@@ -299,14 +300,14 @@ Test(blk_malformed, sectors_beyond_the_end_fail)
 	works();
 }
 
-Test(blk_malformed, a_request_across_the_end_fails)
+WholeTest(blk_malformed, a_request_across_the_end_fails)
 {
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_IN, SECTORS - 7, buf, 4096), VIRTIO_BLK_S_IOERR);
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_IN, SECTORS - 8, buf, 4096), VIRTIO_BLK_S_OK);
 	cr_expect_eq(disk->nlog, 1);
 }
 
-Test(blk_malformed, data_that_is_no_multiple_of_a_sector_fails)
+WholeTest(blk_malformed, data_that_is_no_multiple_of_a_sector_fails)
 {
 	static const uint32_t lens[] = {1, 511, 513, 1023, 4095};
 
@@ -318,7 +319,7 @@ Test(blk_malformed, data_that_is_no_multiple_of_a_sector_fails)
 	works();
 }
 
-Test(blk_malformed, requests_that_cut_a_larger_block_fail)
+WholeTest(blk_malformed, requests_that_cut_a_larger_block_fail)
 {
 	disk->disk.block_size = 4096;
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_IN, 1, buf, 4096), VIRTIO_BLK_S_IOERR);
@@ -327,7 +328,7 @@ Test(blk_malformed, requests_that_cut_a_larger_block_fail)
 	cr_expect_eq(disk->nlog, 1);
 }
 
-Test(blk_malformed, no_data_is_no_work)
+WholeTest(blk_malformed, no_data_is_no_work)
 {
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_IN, 0, NULL, 0), VIRTIO_BLK_S_OK);
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_OUT, SECTORS, NULL, 0), VIRTIO_BLK_S_OK);
@@ -335,13 +336,13 @@ Test(blk_malformed, no_data_is_no_work)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk_malformed, flush_ignores_a_sector_and_data)
+WholeTest(blk_malformed, flush_ignores_a_sector_and_data)
 {
 	cr_expect_eq(blk_rig_do(&g, VIRTIO_BLK_T_FLUSH, UINT64_MAX, buf, 77), VIRTIO_BLK_S_OK);
 	cr_expect_eq(fake_disk_count(disk, DISK_FLUSH), 1);
 }
 
-Test(blk_malformed, get_id_into_a_short_buffer_fills_it)
+WholeTest(blk_malformed, get_id_into_a_short_buffer_fills_it)
 {
 	struct blk_rig_req r = {.type = VIRTIO_BLK_T_GET_ID, .data = buf, .len = 5};
 
@@ -350,7 +351,7 @@ Test(blk_malformed, get_id_into_a_short_buffer_fills_it)
 	cr_expect_eq(r.used_len, 6);
 }
 
-Test(blk_malformed, get_id_into_a_long_buffer_writes_20_bytes)
+WholeTest(blk_malformed, get_id_into_a_long_buffer_writes_20_bytes)
 {
 	struct blk_rig_req r = {.type = VIRTIO_BLK_T_GET_ID, .data = buf, .len = 64};
 
@@ -373,7 +374,7 @@ static uint8_t range(uint32_t type, uint64_t sector, uint32_t n)
 
 static const uint32_t range_types[] = {VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES};
 
-Test(blk_malformed, ranges_beyond_the_end_fail)
+WholeTest(blk_malformed, ranges_beyond_the_end_fail)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		cr_expect_eq(range(range_types[i], SECTORS, 1), VIRTIO_BLK_S_IOERR);
@@ -388,7 +389,7 @@ Test(blk_malformed, ranges_beyond_the_end_fail)
 	works();
 }
 
-Test(blk_malformed, ranges_larger_than_the_maximum_fail)
+WholeTest(blk_malformed, ranges_larger_than_the_maximum_fail)
 {
 	struct virtio_blk_config c;
 
@@ -399,7 +400,7 @@ Test(blk_malformed, ranges_larger_than_the_maximum_fail)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk_malformed, ranges_that_cut_a_larger_block_fail)
+WholeTest(blk_malformed, ranges_that_cut_a_larger_block_fail)
 {
 	disk->disk.block_size = 4096;
 	for (unsigned i = 0; i < 2; i++) {
@@ -409,14 +410,14 @@ Test(blk_malformed, ranges_that_cut_a_larger_block_fail)
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk_malformed, an_empty_range_is_no_work)
+WholeTest(blk_malformed, an_empty_range_is_no_work)
 {
 	for (unsigned i = 0; i < 2; i++)
 		cr_expect_eq(range(range_types[i], 0, 0), VIRTIO_BLK_S_OK);
 	cr_expect_eq(disk->nlog, 0);
 }
 
-Test(blk_malformed, ranges_of_a_wrong_size_fail)
+WholeTest(blk_malformed, ranges_of_a_wrong_size_fail)
 {
 	static const uint32_t lens[] = {0, 1, 15, 17, 31, 16 * 17, 4096};
 
@@ -428,7 +429,7 @@ Test(blk_malformed, ranges_of_a_wrong_size_fail)
 	works();
 }
 
-Test(blk_malformed, one_bad_range_spoils_the_request_before_it_starts)
+WholeTest(blk_malformed, one_bad_range_spoils_the_request_before_it_starts)
 {
 	struct virtio_blk_discard_write_zeroes seg[2] = {{.num_sectors = 8},
 							 {.sector = SECTORS, .num_sectors = 1}};
@@ -440,18 +441,7 @@ Test(blk_malformed, one_bad_range_spoils_the_request_before_it_starts)
 
 /* --- many of them --- */
 
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-Test(blk_malformed, thousands_of_bad_requests_cost_nothing_and_the_queue_works)
+WholeTest(blk_malformed, thousands_of_bad_requests_cost_nothing_and_the_queue_works)
 {
 	struct driver_buf short_header[2] = {{header(VIRTIO_BLK_T_IN, 0), 3, false}, {data(1, 0), 1, true}};
 	struct driver_buf far[3] = {{header(VIRTIO_BLK_T_IN, UINT64_MAX), 16, false},
@@ -471,7 +461,7 @@ Test(blk_malformed, thousands_of_bad_requests_cost_nothing_and_the_queue_works)
 
 /* Two chains with one head while the first is with the disk: the second must not get at the first's
  * request. */
-Test(blk_malformed, a_head_that_is_in_flight_breaks_the_queue)
+WholeTest(blk_malformed, a_head_that_is_in_flight_breaks_the_queue)
 {
 	struct driver_buf b[3] = {{header(VIRTIO_BLK_T_IN, 0), 16, false},
 				  {data(512, 0), 512, true},

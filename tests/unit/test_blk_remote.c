@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "tests/fake/fake_datapath.h"
 #include "tests/fake/fake_disk.h"
+#include "tests/unit/teardown.h"
 
 #define BIT(n)    (UINT64_C(1) << (n))
 #define EVERY_BIT (~BIT(VIRTIO_F_RING_PACKED) & ~BIT(VIRTIO_F_IN_ORDER))
@@ -74,15 +75,6 @@ static void live(void)
 	cr_assert(blk_rig_live(&g, EVERY_BIT));
 }
 
-/* The library does not count what fails in a teardown, but that it crashes. */
-#define must(ok)                                                                                               \
-	do {                                                                                                   \
-		if (!(ok)) {                                                                                   \
-			fprintf(stderr, "teardown: %s\n", #ok);                                                \
-			abort();                                                                               \
-		}                                                                                              \
-	} while (0)
-
 static void teardown(void)
 {
 	const bool made = g.dev;
@@ -93,12 +85,12 @@ static void teardown(void)
 		loop_thread_stop(&g.io);
 		driver_mem_fini(&g.m);
 	}
-	must(remote.destroyed == made);
-	must(remote.running == 0);
-	must((remote.mistakes + g.ft.mistakes) == 0);
+	cr_expect_eq(remote.destroyed, made);
+	cr_expect_eq(remote.running, 0);
+	cr_expect_eq(remote.mistakes + g.ft.mistakes, 0);
 }
 
-TestSuite(blk_remote, .init = setup, .fini = teardown, .timeout = 20);
+TestSuite(blk_remote, .init = setup, .fini = teardown_once, .timeout = 20);
 
 static uint64_t offered(void)
 {
@@ -120,20 +112,20 @@ static void note_thread(void *thread)
 
 /* --- features --- */
 
-Test(blk_remote, offers_what_the_other_serves)
+WholeTest(blk_remote, offers_what_the_other_serves)
 {
 	cr_assert(make());
 	cr_expect_eq(offered(), SERVED & ~BIT(VIRTIO_BLK_F_MQ));
 }
 
-Test(blk_remote, offers_mq_with_more_than_one_queue)
+WholeTest(blk_remote, offers_mq_with_more_than_one_queue)
 {
 	g.nqueues = 2;
 	cr_assert(make());
 	cr_expect_eq(offered(), SERVED);
 }
 
-Test(blk_remote, offers_nothing_that_would_need_us)
+WholeTest(blk_remote, offers_nothing_that_would_need_us)
 {
 	remote.offer.features = UINT64_MAX;
 	cr_assert(make());
@@ -141,14 +133,14 @@ Test(blk_remote, offers_nothing_that_would_need_us)
 	cr_expect(offered() & BIT(VIRTIO_BLK_F_RO));
 }
 
-Test(blk_remote, what_the_user_hides_is_hidden)
+WholeTest(blk_remote, what_the_user_hides_is_hidden)
 {
 	g.hidden = BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE);
 	cr_assert(make());
 	cr_expect_not(offered() & g.hidden);
 }
 
-Test(blk_remote, all_queues_are_served_there)
+WholeTest(blk_remote, all_queues_are_served_there)
 {
 	g.nqueues = 3;
 	live();
@@ -159,7 +151,7 @@ Test(blk_remote, all_queues_are_served_there)
 
 /* --- configuration --- */
 
-Test(blk_remote, configuration_is_the_others)
+WholeTest(blk_remote, configuration_is_the_others)
 {
 	struct virtio_blk_config c;
 
@@ -168,7 +160,7 @@ Test(blk_remote, configuration_is_the_others)
 	cr_expect_eq(memcmp(&c, served, BLK_CONFIG_LEN), 0);
 }
 
-Test(blk_remote, configuration_is_asked_for_on_the_loop)
+WholeTest(blk_remote, configuration_is_asked_for_on_the_loop)
 {
 	pthread_t loop;
 
@@ -178,7 +170,7 @@ Test(blk_remote, configuration_is_asked_for_on_the_loop)
 	cr_expect(pthread_equal(remote.config_thread, loop));
 }
 
-Test(blk_remote, what_a_short_configuration_does_not_have_is_zero)
+WholeTest(blk_remote, what_a_short_configuration_does_not_have_is_zero)
 {
 	remote.offer.config_len = offsetof(struct virtio_blk_config, num_queues);
 	cr_assert(make());
@@ -187,7 +179,7 @@ Test(blk_remote, what_a_short_configuration_does_not_have_is_zero)
 	cr_expect_eq(config().write_zeroes_may_unmap, 0);
 }
 
-Test(blk_remote, has_no_more_queues_than_this_device)
+WholeTest(blk_remote, has_no_more_queues_than_this_device)
 {
 	served->num_queues = htole16(300);
 	g.nqueues = 2;
@@ -197,7 +189,7 @@ Test(blk_remote, has_no_more_queues_than_this_device)
 	cr_expect_eq(config().num_queues, htole16(1));
 }
 
-Test(blk_remote, a_new_size_shows_with_a_new_generation)
+WholeTest(blk_remote, a_new_size_shows_with_a_new_generation)
 {
 	unsigned generation;
 
@@ -211,7 +203,7 @@ Test(blk_remote, a_new_size_shows_with_a_new_generation)
 	cr_expect_gt(g.dev->config_generation, generation);
 }
 
-Test(blk_remote, the_last_answer_stands_when_it_answers_no_more)
+WholeTest(blk_remote, the_last_answer_stands_when_it_answers_no_more)
 {
 	struct virtio_blk_config c;
 
@@ -227,14 +219,14 @@ Test(blk_remote, the_last_answer_stands_when_it_answers_no_more)
 	cr_expect_eq(memcmp(&c, served, BLK_CONFIG_LEN), 0);
 }
 
-Test(blk_remote, one_that_does_not_answer_at_first_is_refused)
+WholeTest(blk_remote, one_that_does_not_answer_at_first_is_refused)
 {
 	remote.config_err = -ETIMEDOUT;
 	cr_expect_null(make());
 	cr_expect(strstr(e.text, "does not say how large"), "%s", e.text);
 }
 
-Test(blk_remote, one_without_configuration_is_refused)
+WholeTest(blk_remote, one_without_configuration_is_refused)
 {
 	remote.offer.config_len = 0;
 	cr_expect_null(make());
@@ -252,7 +244,7 @@ static void write_config(size_t off, const void *buf, unsigned len)
 
 #define WCE offsetof(struct virtio_blk_config, wce)
 
-Test(blk_remote, the_cache_mode_is_written_on_the_loop)
+WholeTest(blk_remote, the_cache_mode_is_written_on_the_loop)
 {
 	pthread_t loop;
 
@@ -265,7 +257,7 @@ Test(blk_remote, the_cache_mode_is_written_on_the_loop)
 	cr_expect_eq(config().wce, 0);
 }
 
-Test(blk_remote, of_a_wider_write_only_the_cache_mode_counts)
+WholeTest(blk_remote, of_a_wider_write_only_the_cache_mode_counts)
 {
 	live();
 	write_config(WCE - 3, "\xaa\xaa\xaa\0\xaa\xaa", 6);
@@ -275,7 +267,7 @@ Test(blk_remote, of_a_wider_write_only_the_cache_mode_counts)
 	cr_expect_eq(served->min_io_size, 0);
 }
 
-Test(blk_remote, nothing_else_is_written)
+WholeTest(blk_remote, nothing_else_is_written)
 {
 	live();
 	for (size_t off = 0; off < BLK_CONFIG_LEN; off++)
@@ -284,7 +276,7 @@ Test(blk_remote, nothing_else_is_written)
 	cr_expect_eq(remote.config_writes, 0);
 }
 
-Test(blk_remote, without_config_wce_nothing_is_written)
+WholeTest(blk_remote, without_config_wce_nothing_is_written)
 {
 	g.hidden = BIT(VIRTIO_BLK_F_CONFIG_WCE);
 	live();
@@ -294,7 +286,7 @@ Test(blk_remote, without_config_wce_nothing_is_written)
 
 /* --- trouble --- */
 
-Test(blk_remote, needs_a_reset_when_it_fails)
+WholeTest(blk_remote, needs_a_reset_when_it_fails)
 {
 	live();
 	remote.dp.events->failed(remote.dp.opaque, -EPIPE);
@@ -305,14 +297,14 @@ Test(blk_remote, needs_a_reset_when_it_fails)
 	cr_expect_eq(remote.running, 1);
 }
 
-Test(blk_remote, one_for_another_device_is_refused)
+WholeTest(blk_remote, one_for_another_device_is_refused)
 {
 	remote.offer.device_id = 1;
 	cr_expect_null(make());
 	cr_expect(strstr(e.text, "device type 1, not 2"), "%s", e.text);
 }
 
-Test(blk_remote, one_with_fewer_queues_is_refused)
+WholeTest(blk_remote, one_with_fewer_queues_is_refused)
 {
 	g.nqueues = 3;
 	remote.offer.max_queues = 2;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/teardown.h"
 #include "vmm/config.h"
 #include "vmm/config_options.h"
 
@@ -34,10 +35,10 @@ static void teardown(void)
 	if (!dir[0])
 		return;
 	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	cr_assert_eq(system(command), 0);
+	cr_expect_eq(system(command), 0);
 }
 
-TestSuite(completion, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(completion, .init = setup, .fini = teardown_once, .timeout = 30);
 
 static char answer[4096];
 
@@ -76,7 +77,7 @@ static void offers(const char *line, const char *expected)
 	cr_expect_str_eq(offered, words, "\"%s\": offered \"%s\", not \"%s\"", line, offered, words);
 }
 
-Test(completion, script_is_bash)
+WholeTest(completion, script_is_bash)
 {
 	char command[128];
 
@@ -84,7 +85,7 @@ Test(completion, script_is_bash)
 	cr_expect_eq(system(command), 0);
 }
 
-Test(completion, registers_itself)
+WholeTest(completion, registers_itself)
 {
 	char command[256];
 
@@ -93,20 +94,20 @@ Test(completion, registers_itself)
 	cr_expect_eq(system(command), 0);
 }
 
-Test(completion, commands)
+WholeTest(completion, commands)
 {
 	offers("ringlet ", "run doctor help completion version ctl");
 	offers("ringlet d", "doctor");
 	offers("ringlet -v r", "run");
 }
 
-Test(completion, operands_of_commands)
+WholeTest(completion, operands_of_commands)
 {
 	offers("ringlet help d", "doctor devices");
 	offers("ringlet completion ", "bash");
 }
 
-Test(completion, every_option_of_run)
+WholeTest(completion, every_option_of_run)
 {
 	const char *offered = completed("ringlet run -");
 
@@ -118,53 +119,53 @@ Test(completion, every_option_of_run)
 	}
 }
 
-Test(completion, option_begun)
+WholeTest(completion, option_begun)
 {
 	offers("ringlet run bzImage --ke", "--kernel");
 	offers("ringlet doctor --j", "--json");
 }
 
-Test(completion, words_of_an_option)
+WholeTest(completion, words_of_an_option)
 {
 	offers("ringlet run --panic ", "exit hang reboot");
 	offers("ringlet run --reboot a", "again");
 }
 
-Test(completion, words_after_equals_sign)
+WholeTest(completion, words_after_equals_sign)
 {
 	offers("ringlet run --panic=h", "hang");
 }
 
-Test(completion, words_where_equals_does_not_break)
+WholeTest(completion, words_where_equals_does_not_break)
 {
 	cr_expect_str_eq(completed_with("ringlet run --panic=h", " "), " --panic=hang ");
 }
 
-Test(completion, keys_at_the_start)
+WholeTest(completion, keys_at_the_start)
 {
 	offers("ringlet run -m ", "size= hugepages path= share prealloc");
 	offers("ringlet run -c th", "threads=");
 }
 
-Test(completion, keys_after_a_comma)
+WholeTest(completion, keys_after_a_comma)
 {
 	offers("ringlet run -m 512M,hu", "512M,hugepages");
 	offers("ringlet run --cpus 4,s", "4,sockets=");
 	offers("ringlet run --mem=512M,p", "512M,path= 512M,prealloc");
 }
 
-Test(completion, keys_after_a_value_with_equals_sign)
+WholeTest(completion, keys_after_a_value_with_equals_sign)
 {
 	offers("ringlet run -m 512M,hugepages=2M,sh", "2M,share");
 }
 
-Test(completion, values_of_a_key)
+WholeTest(completion, values_of_a_key)
 {
 	offers("ringlet run -m 512M,hugepages=", "2M 1G on off");
 	offers("ringlet run --mem=512M,share=o", "on off");
 }
 
-Test(completion, directory_of_a_key)
+WholeTest(completion, directory_of_a_key)
 {
 	char path[128];
 
@@ -173,7 +174,7 @@ Test(completion, directory_of_a_key)
 	offers("ringlet run -m 512M,path=hu", "huge");
 }
 
-Test(completion, files)
+WholeTest(completion, files)
 {
 	offers("ringlet run -k scr", "script");
 	offers("ringlet run -i scr", "script");
@@ -182,7 +183,7 @@ Test(completion, files)
 	offers("ringlet run scr", "script");
 }
 
-Test(completion, keys_of_devices)
+WholeTest(completion, keys_of_devices)
 {
 	offers("ringlet run -n user,hos", "user,hostfwd=");
 	offers("ringlet run --net tap,queue", "tap,queues= tap,queue-size=");
@@ -193,7 +194,7 @@ Test(completion, keys_of_devices)
 	offers("ringlet run --transport m", "mmio");
 }
 
-Test(completion, first_word_of_a_device)
+WholeTest(completion, first_word_of_a_device)
 {
 	offers("ringlet run -n u", "user uso");
 	offers("ringlet run --console=",
@@ -202,7 +203,7 @@ Test(completion, first_word_of_a_device)
 	offers("ringlet run --rng=p", "pci packed pin=");
 }
 
-Test(completion, file_of_a_disk)
+WholeTest(completion, file_of_a_disk)
 {
 	offers("ringlet run -d scr", "script");
 	offers("ringlet run --disk=scr", "script");
@@ -212,7 +213,7 @@ Test(completion, file_of_a_disk)
 	offers("ringlet run -d script,ser", "script,serial=");
 }
 
-Test(completion, devices_served_elsewhere)
+WholeTest(completion, devices_served_elsewhere)
 {
 	offers("ringlet run -n vho", "vhost-user vhost");
 	offers("ringlet run -n tap,vho", "tap,vhost");
@@ -228,7 +229,7 @@ Test(completion, devices_served_elsewhere)
 	offers("ringlet run --vsock 3,bits=", "common all");
 }
 
-Test(completion, a_disk_served_elsewhere_has_other_keys)
+WholeTest(completion, a_disk_served_elsewhere_has_other_keys)
 {
 	offers("ringlet run -d v", "vhost-user vdpa");
 	offers("ringlet run -d vhost-user,re", "vhost-user,reconnect=");
@@ -239,30 +240,30 @@ Test(completion, a_disk_served_elsewhere_has_other_keys)
 	cr_expect_str_eq(completed("ringlet run -d vdpa,di"), "");
 }
 
-Test(completion, no_words_of_other_programs)
+WholeTest(completion, no_words_of_other_programs)
 {
 	cr_expect_str_eq(completed("ringlet run -n tap,tapi"), "");
 	cr_expect_str_eq(completed("ringlet run -d x,read"), "");
 	cr_expect_str_eq(completed("ringlet run -d x,snap"), "");
 }
 
-Test(completion, other_spellings)
+WholeTest(completion, other_spellings)
 {
 	offers("ringlet run --memory 512M,hu", "512M,hugepages");
 	offers("ringlet run -smp 4,th", "4,threads=");
 }
 
-Test(completion, names_of_checks)
+WholeTest(completion, names_of_checks)
 {
 	offers("ringlet doctor --check kvm-", "kvm-device kvm-api kvm-nested");
 }
 
-Test(completion, nothing_behind_two_dashes)
+WholeTest(completion, nothing_behind_two_dashes)
 {
 	offers("ringlet run bzImage -- scr", "");
 }
 
-Test(completion, write_error_is_told)
+WholeTest(completion, write_error_is_told)
 {
 	FILE *full = fopen("/dev/full", "w");
 

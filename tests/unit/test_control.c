@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/unit/teardown.h"
 #include "vmm/control.h"
 
 static char dir[64];
@@ -17,8 +18,10 @@ static pthread_t thread;
 static struct control *control;
 static int requests;
 
-static int on_request(void *opaque, int argc, char *const argv[], char *text, size_t size)
+static int on_request(void *opaque, int argc, char *const argv[], struct errand_fds *fds, char *text,
+		      size_t size)
 {
+	(void)fds;
 	cr_expect_eq(opaque, &requests);
 	requests++;
 	if (!strcmp(argv[0], "refuse")) {
@@ -79,7 +82,7 @@ static void teardown(void)
 	control = NULL;
 	evloop_free(loop);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	cr_assert_eq(system(command), 0);
+	cr_expect_eq(system(command), 0);
 }
 
 static int dial(void)
@@ -108,9 +111,9 @@ static void ask(const char *bytes, size_t len, char *reply, size_t size)
 	close(fd);
 }
 
-TestSuite(control, .init = setup, .fini = teardown);
+TestSuite(control, .init = setup, .fini = teardown_once);
 
-Test(control, answers_on_one_line)
+WholeTest(control, answers_on_one_line)
 {
 	const char request[] = "{\"args\":[\"a\",\"b\"]}\n";
 	char reply[512];
@@ -120,7 +123,7 @@ Test(control, answers_on_one_line)
 	cr_expect_str_eq(reply, "{\"ok\":true,\"text\":\"2 words\\nand \xc3\xa9\"}\n");
 }
 
-Test(control, tells_why_it_refuses)
+WholeTest(control, tells_why_it_refuses)
 {
 	const char request[] = "{\"args\":[\"refuse\",\"\\\"x\"]}\n";
 	char reply[512];
@@ -130,7 +133,7 @@ Test(control, tells_why_it_refuses)
 	cr_expect_str_eq(reply, "{\"ok\":false,\"text\":\"no \\\"\\\"x\\\"\"}\n");
 }
 
-Test(control, survives_nonsense)
+WholeTest(control, survives_nonsense)
 {
 	static const char *const nonsense[] = {
 		"\n",
@@ -153,7 +156,7 @@ Test(control, survives_nonsense)
 	cr_expect_eq(requests, 0);
 }
 
-Test(control, bounds_the_length_of_a_request)
+WholeTest(control, bounds_the_length_of_a_request)
 {
 	static char much[4096];
 	char reply[512];
@@ -164,7 +167,7 @@ Test(control, bounds_the_length_of_a_request)
 	cr_expect(strstr(reply, "\"ok\":false"), "%s", reply);
 }
 
-Test(control, serves_others_while_some_say_nothing)
+WholeTest(control, serves_others_while_some_say_nothing)
 {
 	const char request[] = "{\"args\":[\"a\"]}\n";
 	char reply[512];
@@ -179,7 +182,7 @@ Test(control, serves_others_while_some_say_nothing)
 		close(idle[i]);
 }
 
-Test(control, is_for_its_owner_alone)
+WholeTest(control, is_for_its_owner_alone)
 {
 	struct stat st;
 	char path[128];
@@ -190,7 +193,7 @@ Test(control, is_for_its_owner_alone)
 	cr_expect_eq(st.st_mode & 0777, 0600);
 }
 
-Test(control, one_socket_has_one_owner)
+WholeTest(control, one_socket_has_one_owner)
 {
 	struct control *first;
 	struct err e = {0};
@@ -206,7 +209,7 @@ Test(control, one_socket_has_one_owner)
 	cr_expect_neq(access(path, F_OK), 0, "the socket was left behind");
 }
 
-Test(control, replaces_a_socket_that_was_left_behind)
+WholeTest(control, replaces_a_socket_that_was_left_behind)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -218,7 +221,7 @@ Test(control, replaces_a_socket_that_was_left_behind)
 	cr_expect_eq(open_at(addr.sun_path, &e), 0, "%s", e.text);
 }
 
-Test(control, leaves_a_file_alone_that_is_no_socket)
+WholeTest(control, leaves_a_file_alone_that_is_no_socket)
 {
 	struct err e = {0};
 	char path[128];
@@ -229,7 +232,7 @@ Test(control, leaves_a_file_alone_that_is_no_socket)
 	cr_expect_eq(access(path, F_OK), 0);
 }
 
-Test(control, refuses_a_path_that_no_socket_has)
+WholeTest(control, refuses_a_path_that_no_socket_has)
 {
 	struct err e = {0};
 	char path[256];
@@ -239,7 +242,7 @@ Test(control, refuses_a_path_that_no_socket_has)
 	cr_expect_eq(open_at(path, &e), -ENAMETOOLONG);
 }
 
-Test(control, names_are_plain)
+WholeTest(control, names_are_plain)
 {
 	cr_expect(control_name_ok("vm-1.a_B"));
 	cr_expect_not(control_name_ok(""));
@@ -251,7 +254,7 @@ Test(control, names_are_plain)
 		control_name_ok("0123456789012345678901234567890123456789012345678901234567890123456789"));
 }
 
-Test(control, ports_lie_beside_a_socket_whose_path_was_given)
+WholeTest(control, ports_lie_beside_a_socket_whose_path_was_given)
 {
 	struct err e = {0};
 	char path[256], expected[256];
@@ -264,7 +267,7 @@ Test(control, ports_lie_beside_a_socket_whose_path_was_given)
 	cr_expect(strstr(e.text, "port=agent:PATH"), "%s", e.text);
 }
 
-Test(control, ports_lie_in_the_directory_of_a_name)
+WholeTest(control, ports_lie_in_the_directory_of_a_name)
 {
 	char name[32];
 	const struct control_config c = {.name = name, .request = on_request, .opaque = &requests};

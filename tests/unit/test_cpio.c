@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "tests/unit/teardown.h"
 #include "vmm/cpio.h"
 
 static struct cpio c;
@@ -31,7 +32,7 @@ static void teardown(void)
 		cr_expect_eq(system(command), 0);
 }
 
-TestSuite(cpio, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(cpio, .init = setup, .fini = teardown_once, .timeout = 30);
 
 static void unpack(void)
 {
@@ -69,7 +70,7 @@ static void is_file(const char *name, unsigned mode, const void *data, size_t le
 	cr_expect_eq(memcmp(back, data, len), 0, "%s", name);
 }
 
-Test(cpio, files_directories_and_links)
+WholeTest(cpio, files_directories_and_links)
 {
 	struct stat st;
 	char target[32] = "";
@@ -98,7 +99,7 @@ Test(cpio, files_directories_and_links)
 }
 
 /* Header, name and data are padded each by itself. */
-Test(cpio, every_length_of_name_and_data)
+WholeTest(cpio, every_length_of_name_and_data)
 {
 	char name[32] = "", data[32];
 
@@ -118,7 +119,7 @@ Test(cpio, every_length_of_name_and_data)
 		}
 }
 
-Test(cpio, a_large_file)
+WholeTest(cpio, a_large_file)
 {
 	CLEANUP_FREE char *data = malloc(5000001);
 
@@ -129,7 +130,7 @@ Test(cpio, a_large_file)
 	is_file("large", 0400, data, 5000001);
 }
 
-Test(cpio, many_files_share_nothing)
+WholeTest(cpio, many_files_share_nothing)
 {
 	char name[16];
 
@@ -144,14 +145,14 @@ Test(cpio, many_files_share_nothing)
 	}
 }
 
-Test(cpio, empty_archive)
+WholeTest(cpio, empty_archive)
 {
 	unpack();
 	cr_expect_eq(rmdir(dir), 0);
 	cr_assert_eq(mkdir(dir, 0700), 0);
 }
 
-Test(cpio, two_in_a_row_as_the_kernel_reads_them)
+WholeTest(cpio, two_in_a_row_as_the_kernel_reads_them)
 {
 	cpio_file(&c, "one", 0644, "1", 1);
 	cr_assert_eq(cpio_end(&c), 0);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/teardown.h"
 #include "vmm/doctor.h"
 #include "vmm/doctor_checks.h"
 
@@ -20,15 +21,15 @@ static void make_root(void)
 	cr_assert(mkdtemp(root));
 }
 
-static void remove_root(void)
+static void teardown(void)
 {
 	char command[128];
 
 	snprintf(command, sizeof(command), "rm -rf '%s'", root);
-	cr_assert_eq(system(command), 0);
+	cr_expect_eq(system(command), 0);
 }
 
-TestSuite(doctor, .init = make_root, .fini = remove_root);
+TestSuite(doctor, .init = make_root, .fini = teardown_once);
 
 /* A file of the fake host, and the directories above it. */
 static void host_file(const char *path, const char *text)
@@ -76,14 +77,14 @@ static void finds(const char *name, enum check_status status, ...)
 
 #define NONE (const char *)NULL
 
-Test(doctor, check_names_are_unique)
+WholeTest(doctor, check_names_are_unique)
 {
 	for (size_t i = 0; i < ndoctor_checks; i++)
 		cr_expect_eq(doctor_check_find(doctor_checks[i].name), &doctor_checks[i]);
 	cr_expect_null(doctor_check_find("nonsense"));
 }
 
-Test(doctor, survives_a_host_without_any_file)
+WholeTest(doctor, survives_a_host_without_any_file)
 {
 	for (size_t i = 0; i < ndoctor_checks; i++) {
 		struct check c = probe(doctor_checks[i].name);
@@ -92,19 +93,19 @@ Test(doctor, survives_a_host_without_any_file)
 	}
 }
 
-Test(doctor, kvm_device_without_module_on_intel)
+WholeTest(doctor, kvm_device_without_module_on_intel)
 {
 	host_file("/proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx sse\n\n");
 	finds("kvm-device", CHECK_MISSING, "no /dev/kvm", "modprobe kvm_intel", NONE);
 }
 
-Test(doctor, kvm_device_without_module_on_amd)
+WholeTest(doctor, kvm_device_without_module_on_amd)
 {
 	host_file("/proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu svm sse\n\n");
 	finds("kvm-device", CHECK_MISSING, "modprobe kvm_amd", NONE);
 }
 
-Test(doctor, kvm_device_in_a_vm_without_nesting)
+WholeTest(doctor, kvm_device_in_a_vm_without_nesting)
 {
 	struct check c;
 
@@ -114,7 +115,7 @@ Test(doctor, kvm_device_in_a_vm_without_nesting)
 	cr_expect_str_empty(c.mend);
 }
 
-Test(doctor, cpu_flags_are_whole_words)
+WholeTest(doctor, cpu_flags_are_whole_words)
 {
 	host_file("/proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx_extra xsvm\n\n");
 	cr_expect_not(doctor_has_cpu_flag(root, "vmx"));
@@ -122,7 +123,7 @@ Test(doctor, cpu_flags_are_whole_words)
 	cr_expect(doctor_has_cpu_flag(root, "fpu"));
 }
 
-Test(doctor, kvm_device_without_permission_names_the_way)
+WholeTest(doctor, kvm_device_without_permission_names_the_way)
 {
 	char path[128];
 
@@ -138,21 +139,21 @@ Test(doctor, kvm_device_without_permission_names_the_way)
 	cr_assert(seteuid(getuid()) == 0);
 }
 
-Test(doctor, kvm_api_of_something_else)
+WholeTest(doctor, kvm_api_of_something_else)
 {
 	host_file("/dev/kvm", "");
 	finds("kvm-device", CHECK_OK, "opens", NONE);
 	finds("kvm-api", CHECK_MISSING, "KVM_GET_API_VERSION", NONE);
 }
 
-Test(doctor, kvm_stands_for_device_and_api)
+WholeTest(doctor, kvm_stands_for_device_and_api)
 {
 	finds("kvm", CHECK_MISSING, "no /dev/kvm", NONE);
 	host_file("/dev/kvm", "");
 	finds("kvm", CHECK_MISSING, "KVM_GET_API_VERSION", NONE);
 }
 
-Test(doctor, kvm_nested)
+WholeTest(doctor, kvm_nested)
 {
 	host_file("/sys/module/kvm_intel/parameters/nested", "Y\n");
 	finds("kvm-nested", CHECK_OK, "kvm_intel lets guests", NONE);
@@ -160,7 +161,7 @@ Test(doctor, kvm_nested)
 	finds("kvm-nested", CHECK_NOTE, "does not let", NONE);
 }
 
-Test(doctor, kvm_nested_inside_a_vm)
+WholeTest(doctor, kvm_nested_inside_a_vm)
 {
 	host_file("/proc/cpuinfo", "processor\t: 0\nflags\t\t: svm hypervisor\n\n");
 	host_file("/sys/module/kvm_amd/parameters/nested", "1\n");
@@ -169,7 +170,7 @@ Test(doctor, kvm_nested_inside_a_vm)
 
 #define PAGES_2M "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
-Test(doctor, hugepages_free)
+WholeTest(doctor, hugepages_free)
 {
 	host_file(PAGES_2M "/nr_hugepages", "512\n");
 	host_file(PAGES_2M "/free_hugepages", "100\n");
@@ -178,19 +179,19 @@ Test(doctor, hugepages_free)
 	finds("hugepages-2M", CHECK_OK, "100 of 512", "/dev/hugepages", NONE);
 }
 
-Test(doctor, hugepages_none_free)
+WholeTest(doctor, hugepages_none_free)
 {
 	host_file(PAGES_2M "/nr_hugepages", "8\n");
 	host_file(PAGES_2M "/free_hugepages", "0\n");
 	finds("hugepages-2M", CHECK_MISSING, "0 of 8", "echo 520 | sudo tee " PAGES_2M, NONE);
 }
 
-Test(doctor, hugepages_of_a_size_the_kernel_lacks)
+WholeTest(doctor, hugepages_of_a_size_the_kernel_lacks)
 {
 	finds("hugepages-1G", CHECK_MISSING, "1G", NONE);
 }
 
-Test(doctor, hugepages_mount_of_1g)
+WholeTest(doctor, hugepages_mount_of_1g)
 {
 	host_file("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "2\n");
 	host_file("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages", "2\n");
@@ -199,7 +200,7 @@ Test(doctor, hugepages_mount_of_1g)
 	finds("hugepages-1G", CHECK_OK, "/mnt/1g", NONE);
 }
 
-Test(doctor, hugepages_limit_of_cgroup_2_above_ours)
+WholeTest(doctor, hugepages_limit_of_cgroup_2_above_ours)
 {
 	host_file(PAGES_2M "/nr_hugepages", "512\n");
 	host_file(PAGES_2M "/free_hugepages", "512\n");
@@ -210,7 +211,7 @@ Test(doctor, hugepages_limit_of_cgroup_2_above_ours)
 	finds("hugepages-2M", CHECK_OK, "may have 10", NONE);
 }
 
-Test(doctor, hugepages_limit_of_cgroup_1)
+WholeTest(doctor, hugepages_limit_of_cgroup_1)
 {
 	host_file(PAGES_2M "/nr_hugepages", "512\n");
 	host_file(PAGES_2M "/free_hugepages", "512\n");
@@ -221,7 +222,7 @@ Test(doctor, hugepages_limit_of_cgroup_1)
 	finds("hugepages-2M", CHECK_MISSING, "may have 0", "cgroup", NONE);
 }
 
-Test(doctor, hugepages_of_cgroup_1_without_a_limit)
+WholeTest(doctor, hugepages_of_cgroup_1_without_a_limit)
 {
 	struct check c;
 
@@ -237,13 +238,13 @@ Test(doctor, hugepages_of_cgroup_1_without_a_limit)
 
 #define SHMEM_ENABLED "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
-Test(doctor, shmem_never)
+WholeTest(doctor, shmem_never)
 {
 	host_file(SHMEM_ENABLED, "always within_size advise [never] deny force\n");
 	finds("shmem_enabled", CHECK_NOTE, "never", "echo advise | sudo tee " SHMEM_ENABLED, NONE);
 }
 
-Test(doctor, shmem_advise)
+WholeTest(doctor, shmem_advise)
 {
 	host_file(SHMEM_ENABLED, "always within_size [advise] never deny force\n");
 	finds("shmem_enabled", CHECK_OK, "advise", NONE);
@@ -254,27 +255,27 @@ Test(doctor, shmem_advise)
 	"Max open files            " files "                 524288               files\n"                     \
 	"Max locked memory         " locked "              unlimited            bytes\n"
 
-Test(doctor, limits_low)
+WholeTest(doctor, limits_low)
 {
 	host_file("/proc/self/limits", LIMITS("256", "65536"));
 	finds("nofile", CHECK_NOTE, "256", "ulimit -n", NONE);
 	finds("memlock", CHECK_NOTE, "64 KiB", "ulimit -l", NONE);
 }
 
-Test(doctor, limits_high)
+WholeTest(doctor, limits_high)
 {
 	host_file("/proc/self/limits", LIMITS("65536", "unlimited"));
 	finds("nofile", CHECK_OK, "65536", NONE);
 	finds("memlock", CHECK_OK, "not limited", NONE);
 }
 
-Test(doctor, cpus_without_quota)
+WholeTest(doctor, cpus_without_quota)
 {
 	host_file("/proc/self/status", "Name:\tx\nCpus_allowed:\tff\nCpus_allowed_list:\t0-3,8,10-11\n");
 	finds("cpus", CHECK_OK, "7 usable", "0-3,8,10-11", NONE);
 }
 
-Test(doctor, cpus_with_quota)
+WholeTest(doctor, cpus_with_quota)
 {
 	host_file("/proc/self/status", "Cpus_allowed_list:\t0-7\n");
 	host_file("/proc/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
@@ -283,7 +284,7 @@ Test(doctor, cpus_with_quota)
 	finds("cpus", CHECK_NOTE, "8 usable", "1.50", NONE);
 }
 
-Test(doctor, cpus_with_quota_of_cgroup_1)
+WholeTest(doctor, cpus_with_quota_of_cgroup_1)
 {
 	host_file("/proc/self/status", "Cpus_allowed_list:\t0-3\n");
 	host_file("/proc/mounts", "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n");
@@ -294,13 +295,13 @@ Test(doctor, cpus_with_quota_of_cgroup_1)
 	finds("cpus", CHECK_NOTE, "2.00", NONE);
 }
 
-Test(doctor, io_uring_switched_off)
+WholeTest(doctor, io_uring_switched_off)
 {
 	host_file("/proc/sys/kernel/io_uring_disabled", "2\n");
 	finds("io_uring", CHECK_MISSING, "io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0", NONE);
 }
 
-Test(doctor, devices_there)
+WholeTest(doctor, devices_there)
 {
 	host_file("/dev/net/tun", "");
 	host_file("/dev/vhost-net", "");
@@ -310,7 +311,7 @@ Test(doctor, devices_there)
 	finds("vduse", CHECK_OK, "/dev/vduse/control", NONE);
 }
 
-Test(doctor, devices_missing)
+WholeTest(doctor, devices_missing)
 {
 	finds("tun", CHECK_MISSING, "modprobe tun", NONE);
 	finds("vhost-net", CHECK_MISSING, "modprobe vhost_net", NONE);
@@ -320,14 +321,14 @@ Test(doctor, devices_missing)
 	finds("vduse", CHECK_MISSING, "modprobe vduse", NONE);
 }
 
-Test(doctor, vdpa_devices_are_listed)
+WholeTest(doctor, vdpa_devices_are_listed)
 {
 	host_file("/dev/vhost-vdpa-0", "");
 	host_file("/dev/vhost-vdpa-3", "");
 	finds("vhost-vdpa", CHECK_OK, "/dev/vhost-vdpa-0", "/dev/vhost-vdpa-3", NONE);
 }
 
-Test(doctor, more_vdpa_devices_than_a_line_holds)
+WholeTest(doctor, more_vdpa_devices_than_a_line_holds)
 {
 	char name[64];
 
@@ -351,7 +352,7 @@ static int report_of(const struct doctor_config *cfg)
 	return r;
 }
 
-Test(doctor, report_has_a_line_for_every_check)
+WholeTest(doctor, report_has_a_line_for_every_check)
 {
 	size_t lines = 0;
 
@@ -363,7 +364,7 @@ Test(doctor, report_has_a_line_for_every_check)
 		cr_expect(strstr(report, doctor_checks[i].name));
 }
 
-Test(doctor, report_line_has_its_parts)
+WholeTest(doctor, report_line_has_its_parts)
 {
 	report_of(&(struct doctor_config){0});
 	cr_expect(strstr(report, "missing  tun            no /dev/net/tun; needed for tap network cards"
@@ -371,7 +372,7 @@ Test(doctor, report_line_has_its_parts)
 		  "%s", report);
 }
 
-Test(doctor, report_as_json)
+WholeTest(doctor, report_as_json)
 {
 	json_error_t error;
 	json_t *array;
@@ -391,21 +392,21 @@ Test(doctor, report_as_json)
 	json_decref(array);
 }
 
-Test(doctor, one_check_that_is_ok_is_silent)
+WholeTest(doctor, one_check_that_is_ok_is_silent)
 {
 	host_file("/dev/net/tun", "");
 	cr_expect_eq(report_of(&(struct doctor_config){.check = "tun"}), 0);
 	cr_expect_str_empty(report);
 }
 
-Test(doctor, one_check_that_is_not_ok_prints_its_line)
+WholeTest(doctor, one_check_that_is_not_ok_prints_its_line)
 {
 	cr_expect_eq(report_of(&(struct doctor_config){.check = "tun"}), 1);
 	cr_expect(strstr(report, "missing  tun"));
 	cr_expect_eq(strchr(report, '\n'), report + strlen(report) - 1);
 }
 
-Test(doctor, one_check_as_json)
+WholeTest(doctor, one_check_as_json)
 {
 	json_t *array;
 
@@ -415,7 +416,7 @@ Test(doctor, one_check_as_json)
 	json_decref(array);
 }
 
-Test(doctor, report_that_cannot_be_written)
+WholeTest(doctor, report_that_cannot_be_written)
 {
 	FILE *full = fopen("/dev/full", "w");
 

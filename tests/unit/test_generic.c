@@ -8,6 +8,7 @@
 #include "tests/fake/driver_ring.h"
 #include "tests/fake/fake_datapath.h"
 #include "tests/fake/fake_transport.h"
+#include "tests/unit/teardown.h"
 #include "vmm/loop_thread.h"
 
 #define BIT(n)    (1ull << (n))
@@ -82,7 +83,7 @@ static void init(void)
 				    .datapath = &f.dp};
 }
 
-static void fini(void)
+static void teardown(void)
 {
 	if (dev) {
 		virtio_fini(dev);
@@ -93,7 +94,7 @@ static void fini(void)
 	cr_expect_eq(f.mistakes, 0);
 }
 
-TestSuite(generic, .init = init, .fini = fini, .timeout = 60);
+TestSuite(generic, .init = init, .fini = teardown_once, .timeout = 60);
 
 static void make(void)
 {
@@ -127,7 +128,7 @@ static uint32_t read_config(uint64_t off, unsigned len)
 
 /* --- what it is --- */
 
-Test(generic, is_what_the_datapath_says)
+WholeTest(generic, is_what_the_datapath_says)
 {
 	make();
 	cr_expect_eq(dev->ops->id, ID);
@@ -137,7 +138,7 @@ Test(generic, is_what_the_datapath_says)
 	cr_expect_eq(dev->ops->config_size(dev), 16);
 }
 
-Test(generic, is_what_the_user_says_where_the_datapath_does_not)
+WholeTest(generic, is_what_the_user_says_where_the_datapath_does_not)
 {
 	f.offer = (struct datapath_offer){.features = UINT64_MAX, .opinion = UINT64_MAX};
 	c.id = 26;
@@ -151,7 +152,7 @@ Test(generic, is_what_the_user_says_where_the_datapath_does_not)
 	cr_expect_eq(reads, 0);
 }
 
-Test(generic, two_devices_can_be_two_things)
+WholeTest(generic, two_devices_can_be_two_things)
 {
 	struct virtio_device *other;
 
@@ -167,7 +168,7 @@ Test(generic, two_devices_can_be_two_things)
 	destroyed = 0;
 }
 
-Test(generic, contradictions_are_refused)
+WholeTest(generic, contradictions_are_refused)
 {
 	c.id = ID + 1;
 	refused(-ENODEV, "99");
@@ -197,7 +198,7 @@ Test(generic, contradictions_are_refused)
 	refused(-EPIPE, "does not answer");
 }
 
-Test(generic, offers_what_both_have)
+WholeTest(generic, offers_what_both_have)
 {
 	f.offer.features = VERSION_1 | BIT(0) | BIT(2) | BIT(VIRTIO_RING_F_EVENT_IDX);
 	f.offer.opinion = UINT64_MAX;
@@ -206,7 +207,7 @@ Test(generic, offers_what_both_have)
 	cr_expect_eq(offered(), VERSION_1 | BIT(0) | BIT(VIRTIO_RING_F_EVENT_IDX));
 }
 
-Test(generic, hides_what_the_user_turned_off)
+WholeTest(generic, hides_what_the_user_turned_off)
 {
 	f.offer.features = VERSION_1 | BIT(0) | BIT(1);
 	f.offer.opinion = UINT64_MAX;
@@ -217,7 +218,7 @@ Test(generic, hides_what_the_user_turned_off)
 
 /* --- configuration --- */
 
-Test(generic, the_configuration_is_asked_for_where_the_datapath_lives)
+WholeTest(generic, the_configuration_is_asked_for_where_the_datapath_lives)
 {
 	make();
 	cr_expect_eq(read_config(4, 4), 0x07060504);
@@ -227,7 +228,7 @@ Test(generic, the_configuration_is_asked_for_where_the_datapath_lives)
 	cr_expect_eq(read_config(14, 4), 0x0f0e, "nothing is beyond its end");
 }
 
-Test(generic, a_change_is_a_new_generation)
+WholeTest(generic, a_change_is_a_new_generation)
 {
 	uint32_t generation;
 
@@ -241,7 +242,7 @@ Test(generic, a_change_is_a_new_generation)
 	cr_expect_neq(dev->config_generation, generation);
 }
 
-Test(generic, a_datapath_that_does_not_answer_changes_nothing)
+WholeTest(generic, a_datapath_that_does_not_answer_changes_nothing)
 {
 	make();
 	cr_expect_eq(read_config(0, 4), 0x03020100);
@@ -252,7 +253,7 @@ Test(generic, a_datapath_that_does_not_answer_changes_nothing)
 	cr_expect_eq(read_config(0, 4), 0x03020180);
 }
 
-Test(generic, writes_go_to_the_datapath)
+WholeTest(generic, writes_go_to_the_datapath)
 {
 	const uint16_t v = 0xabcd;
 
@@ -270,7 +271,7 @@ Test(generic, writes_go_to_the_datapath)
 	cr_expect_eq(config[16], 16);
 }
 
-Test(generic, a_datapath_that_takes_no_writes_gets_none)
+WholeTest(generic, a_datapath_that_takes_no_writes_gets_none)
 {
 	const uint16_t v = 0xabcd;
 
@@ -282,7 +283,7 @@ Test(generic, a_datapath_that_takes_no_writes_gets_none)
 	cr_expect_eq(read_config(6, 2), 0x0706);
 }
 
-Test(generic, a_datapath_without_a_way_to_be_asked_has_none)
+WholeTest(generic, a_datapath_without_a_way_to_be_asked_has_none)
 {
 	ops.config_read = NULL;
 	make();
@@ -290,7 +291,7 @@ Test(generic, a_datapath_without_a_way_to_be_asked_has_none)
 	cr_expect_eq(read_config(0, 4), 0);
 }
 
-Test(generic, bytes_given_are_the_configuration_and_stay)
+WholeTest(generic, bytes_given_are_the_configuration_and_stay)
 {
 	uint8_t given[] = {1, 2, 3};
 	const uint16_t v = 0xabcd;
@@ -329,7 +330,7 @@ static void live(struct driver_ring *ring, unsigned n)
 	cr_assert_eq(virtio_status(dev), LIVE);
 }
 
-Test(generic, every_queue_is_the_datapaths)
+WholeTest(generic, every_queue_is_the_datapaths)
 {
 	struct driver_ring ring[3];
 
@@ -343,7 +344,7 @@ Test(generic, every_queue_is_the_datapaths)
 	cr_expect_eq(f.running, 0);
 }
 
-Test(generic, buffers_of_an_idle_queue_stay_where_they_are)
+WholeTest(generic, buffers_of_an_idle_queue_stay_where_they_are)
 {
 	struct driver_ring ring[4];
 	struct driver_buf buf = {driver_mem_alloc(&m, 16, 16), 16, true};
@@ -367,7 +368,7 @@ Test(generic, buffers_of_an_idle_queue_stay_where_they_are)
 	cr_expect_eq(f.running, 0);
 }
 
-Test(generic, a_configuration_that_changes_interrupts_the_driver)
+WholeTest(generic, a_configuration_that_changes_interrupts_the_driver)
 {
 	struct driver_ring ring[3];
 

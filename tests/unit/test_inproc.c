@@ -17,6 +17,7 @@
 #include "tests/fake/driver_ring.h"
 #include "tests/fake/fake_device.h"
 #include "tests/fake/fake_transport.h"
+#include "tests/unit/teardown.h"
 #include "vmm/loop_thread.h"
 
 #define BIT(n)      (UINT64_C(1) << (n))
@@ -72,7 +73,7 @@ static void teardown(void)
 	cr_expect_eq(ft.mistakes, 0);
 }
 
-TestSuite(inproc, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(inproc, .init = setup, .fini = teardown_once, .timeout = 120);
 
 static void enable(unsigned i)
 {
@@ -157,7 +158,7 @@ Test(epoll, an_eventfd_that_is_readable_when_added_is_an_edge)
 
 /* --- offer --- */
 
-Test(inproc, has_a_say_in_ring_bits_only)
+WholeTest(inproc, has_a_say_in_ring_bits_only)
 {
 	struct datapath_offer offer = {0};
 
@@ -172,7 +173,7 @@ Test(inproc, has_a_say_in_ring_bits_only)
 
 /* --- start and kicks --- */
 
-Test(inproc, each_queue_runs_on_its_own_loop)
+WholeTest(inproc, each_queue_runs_on_its_own_loop)
 {
 	live(0);
 	for (unsigned i = 0; i < NQUEUES; i++) {
@@ -182,14 +183,14 @@ Test(inproc, each_queue_runs_on_its_own_loop)
 	}
 }
 
-Test(inproc, chains_that_wait_at_the_start_are_served)
+WholeTest(inproc, chains_that_wait_at_the_start_are_served)
 {
 	add(0);
 	live(0);
 	wait_for(&f.q[0].echoed, 1);
 }
 
-Test(inproc, a_kick_reaches_its_queue_and_is_counted)
+WholeTest(inproc, a_kick_reaches_its_queue_and_is_counted)
 {
 	uint64_t before[NQUEUES];
 	unsigned kicks;
@@ -209,7 +210,7 @@ Test(inproc, a_kick_reaches_its_queue_and_is_counted)
 	cr_expect_eq(f.q[1].kicks, kicks + 50);
 }
 
-Test(inproc, an_idle_queue_is_not_kicked)
+WholeTest(inproc, an_idle_queue_is_not_kicked)
 {
 	unsigned kicks;
 
@@ -220,7 +221,7 @@ Test(inproc, an_idle_queue_is_not_kicked)
 	cr_expect_eq(f.q[0].kicks, kicks);
 }
 
-Test(inproc, an_echo_arrives)
+WholeTest(inproc, an_echo_arrives)
 {
 	uint16_t id;
 	uint32_t len;
@@ -255,7 +256,7 @@ static void expect_stillborn(void)
 	wait_for(&f.q[0].echoed, 1);
 }
 
-Test(inproc, when_the_last_queue_cannot_run_the_first_is_halted)
+WholeTest(inproc, when_the_last_queue_cannot_run_the_first_is_halted)
 {
 	f.run_err = -ENOMEM;
 	f.fail_run = NQUEUES - 1;
@@ -264,7 +265,7 @@ Test(inproc, when_the_last_queue_cannot_run_the_first_is_halted)
 	expect_stillborn();
 }
 
-Test(inproc, when_the_first_queue_cannot_run_no_other_does)
+WholeTest(inproc, when_the_first_queue_cannot_run_no_other_does)
 {
 	f.run_err = -ENOMEM;
 	f.fail_run = 0;
@@ -292,7 +293,7 @@ static int start(unsigned bad, struct datapath_queue q[NQUEUES], bool bad_fd)
 	return f.dev.local->ops->start(f.dev.local, &s);
 }
 
-Test(inproc, a_ring_that_is_refused_halts_what_ran)
+WholeTest(inproc, a_ring_that_is_refused_halts_what_ran)
 {
 	for (unsigned bad = 0; bad < NQUEUES; bad++) {
 		struct datapath_queue q[NQUEUES];
@@ -305,7 +306,7 @@ Test(inproc, a_ring_that_is_refused_halts_what_ran)
 	}
 }
 
-Test(inproc, a_kick_that_cannot_be_watched_halts_what_ran)
+WholeTest(inproc, a_kick_that_cannot_be_watched_halts_what_ran)
 {
 	for (unsigned bad = 0; bad < NQUEUES; bad++) {
 		struct datapath_queue q[NQUEUES];
@@ -322,7 +323,7 @@ Test(inproc, a_kick_that_cannot_be_watched_halts_what_ran)
 
 /* --- stop --- */
 
-Test(inproc, a_stop_halts_and_then_is_silent)
+WholeTest(inproc, a_stop_halts_and_then_is_silent)
 {
 	live(0);
 	settle();
@@ -338,7 +339,7 @@ Test(inproc, a_stop_halts_and_then_is_silent)
 	}
 }
 
-Test(inproc, what_is_in_flight_ends_before_a_reset_does)
+WholeTest(inproc, what_is_in_flight_ends_before_a_reset_does)
 {
 	f.hold = true;
 	live(0);
@@ -352,7 +353,7 @@ Test(inproc, what_is_in_flight_ends_before_a_reset_does)
 		cr_expect_eq(driver_ring_collect(&ring[0], NULL, NULL), 1);
 }
 
-Test(inproc, the_position_is_handed_back)
+WholeTest(inproc, the_position_is_handed_back)
 {
 	live(0);
 	for (unsigned i = 0; i < 5; i++)
@@ -364,7 +365,7 @@ Test(inproc, the_position_is_handed_back)
 	cr_expect_eq(f.dev.running[1].next, 0);
 }
 
-Test(inproc, one_queue_is_reset_and_the_other_goes_on)
+WholeTest(inproc, one_queue_is_reset_and_the_other_goes_on)
 {
 	live(RING_RESET);
 	settle();
@@ -385,7 +386,7 @@ Test(inproc, one_queue_is_reset_and_the_other_goes_on)
 
 /* --- a broken ring --- */
 
-Test(inproc, a_broken_ring_needs_a_reset_and_is_not_kicked_again)
+WholeTest(inproc, a_broken_ring_needs_a_reset_and_is_not_kicked_again)
 {
 	unsigned kicks;
 
@@ -409,7 +410,7 @@ Test(inproc, a_broken_ring_needs_a_reset_and_is_not_kicked_again)
 	wait_for(&f.q[1].echoed, 1);
 }
 
-Test(inproc, a_ring_that_is_broken_from_the_start_needs_a_reset)
+WholeTest(inproc, a_ring_that_is_broken_from_the_start_needs_a_reset)
 {
 	driver_ring_offer(&ring[0], 0xffff);
 	driver_ring_kick(&ring[0]);
@@ -419,7 +420,7 @@ Test(inproc, a_ring_that_is_broken_from_the_start_needs_a_reset)
 	cr_expect_eq(f.q[0].kicks, 1);
 }
 
-Test(inproc, a_reset_mends_a_broken_ring)
+WholeTest(inproc, a_reset_mends_a_broken_ring)
 {
 	driver_ring_offer(&ring[0], 0xffff);
 	driver_ring_kick(&ring[0]);
@@ -450,27 +451,27 @@ static void conforms(uint64_t features, uint16_t size)
 	cr_expect_null(fault, "%s", fault);
 }
 
-Test(inproc, conforms_split)
+WholeTest(inproc, conforms_split)
 {
 	conforms(0, 16);
 }
 
-Test(inproc, conforms_split_event_idx)
+WholeTest(inproc, conforms_split_event_idx)
 {
 	conforms(EVENT_IDX, 16);
 }
 
-Test(inproc, conforms_split_in_order)
+WholeTest(inproc, conforms_split_in_order)
 {
 	conforms(EVENT_IDX | BIT(VIRTIO_F_IN_ORDER), 16);
 }
 
-Test(inproc, conforms_packed)
+WholeTest(inproc, conforms_packed)
 {
 	conforms(PACKED, 16);
 }
 
-Test(inproc, conforms_packed_event_idx_of_an_odd_size)
+WholeTest(inproc, conforms_packed_event_idx_of_an_odd_size)
 {
 	conforms(PACKED | EVENT_IDX, 19);
 }
@@ -500,7 +501,7 @@ static void *trouble(void *arg)
 	return NULL;
 }
 
-Test(inproc, a_thousand_resets_under_doorbells_and_trouble)
+WholeTest(inproc, a_thousand_resets_under_doorbells_and_trouble)
 {
 	pthread_t t[2];
 
@@ -563,13 +564,13 @@ static bool moves(unsigned i)
 	return moved;
 }
 
-Test(inproc, a_queue_that_runs_moves)
+WholeTest(inproc, a_queue_that_runs_moves)
 {
 	live(0);
 	cr_expect(moves(0), "or the tests below say nothing");
 }
 
-Test(inproc, nothing_moves_before_driver_ok)
+WholeTest(inproc, nothing_moves_before_driver_ok)
 {
 	cr_assert(fake_device_negotiate(&f, 0));
 	enable(0);
@@ -578,7 +579,7 @@ Test(inproc, nothing_moves_before_driver_ok)
 	wait_for(&f.q[0].echoed, 1);
 }
 
-Test(inproc, nothing_moves_after_a_reset)
+WholeTest(inproc, nothing_moves_after_a_reset)
 {
 	live(0);
 	cr_expect(moves(0));
@@ -587,7 +588,7 @@ Test(inproc, nothing_moves_after_a_reset)
 	cr_expect_not(moves(1));
 }
 
-Test(inproc, a_queue_that_was_reset_does_not_move)
+WholeTest(inproc, a_queue_that_was_reset_does_not_move)
 {
 	live(RING_RESET);
 	virtio_lock(&f.dev);
@@ -598,7 +599,7 @@ Test(inproc, a_queue_that_was_reset_does_not_move)
 }
 
 /* Whatever the driver did to it: another ring, from the start. */
-Test(inproc, a_queue_that_was_reset_begins_anew)
+WholeTest(inproc, a_queue_that_was_reset_begins_anew)
 {
 	live(RING_RESET);
 	for (unsigned i = 0; i < 3; i++)
@@ -620,7 +621,7 @@ Test(inproc, a_queue_that_was_reset_begins_anew)
 	cr_expect_eq(virtio_status(&f.dev), LIVE);
 }
 
-Test(inproc, a_queue_that_is_not_ready_does_not_move)
+WholeTest(inproc, a_queue_that_is_not_ready_does_not_move)
 {
 	cr_assert(fake_device_negotiate(&f, 0));
 	enable(0);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "tests/unit/teardown.h"
 #include "vmm/boot.h"
 
 #define NOTE_OFFSET 0x400
@@ -34,7 +35,7 @@ static void make_dir(void)
 	cr_assert(mkdtemp(dir));
 }
 
-static void remove_dir(void)
+static void teardown(void)
 {
 	char cmd[PATH_MAX + 16];
 
@@ -42,7 +43,7 @@ static void remove_dir(void)
 	cr_expect_eq(system(cmd), 0);
 }
 
-TestSuite(kernel_image, .init = make_dir, .fini = remove_dir, .timeout = 60);
+TestSuite(kernel_image, .init = make_dir, .fini = teardown_once, .timeout = 60);
 
 static const char *name_of(const char *name)
 {
@@ -125,7 +126,7 @@ static struct setup_header *bzimage(void)
 	return hdr;
 }
 
-Test(kernel_image, bzimage)
+WholeTest(kernel_image, bzimage)
 {
 	struct kernel_image img;
 
@@ -138,7 +139,7 @@ Test(kernel_image, bzimage)
 	cr_assert_eq(img.fd, -1);
 }
 
-Test(kernel_image, bzimage_version_ends_at_the_first_byte_that_is_no_text)
+WholeTest(kernel_image, bzimage_version_ends_at_the_first_byte_that_is_no_text)
 {
 	static const char *const text[] = {"6.1\033[2J", "6.1\x7f.0", "6.1\xff.0"};
 
@@ -153,7 +154,7 @@ Test(kernel_image, bzimage_version_ends_at_the_first_byte_that_is_no_text)
 	}
 }
 
-Test(kernel_image, bzimage_version_is_cut_to_its_room)
+WholeTest(kernel_image, bzimage_version_is_cut_to_its_room)
 {
 	struct kernel_image img;
 
@@ -164,7 +165,7 @@ Test(kernel_image, bzimage_version_is_cut_to_its_room)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, bzimage_version_outside_the_setup_code_is_left_out)
+WholeTest(kernel_image, bzimage_version_outside_the_setup_code_is_left_out)
 {
 	struct kernel_image img;
 
@@ -175,7 +176,7 @@ Test(kernel_image, bzimage_version_outside_the_setup_code_is_left_out)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, bzimage_whose_last_paragraph_is_not_full)
+WholeTest(kernel_image, bzimage_whose_last_paragraph_is_not_full)
 {
 	struct kernel_image img;
 
@@ -184,19 +185,19 @@ Test(kernel_image, bzimage_whose_last_paragraph_is_not_full)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, bzimage_truncated)
+WholeTest(kernel_image, bzimage_truncated)
 {
 	bzimage();
 	expect_refused(save(file, BZ_SIZE - 16), -ENOEXEC, "truncated bzImage", "6640");
 }
 
-Test(kernel_image, bzimage_truncated_in_its_header)
+WholeTest(kernel_image, bzimage_truncated_in_its_header)
 {
 	bzimage();
 	expect_refused(save(file, 0x220), -ENOEXEC, "truncated bzImage", "544 bytes");
 }
 
-Test(kernel_image, bzimage_with_the_largest_sizes)
+WholeTest(kernel_image, bzimage_with_the_largest_sizes)
 {
 	struct setup_header *hdr = bzimage();
 
@@ -205,31 +206,31 @@ Test(kernel_image, bzimage_with_the_largest_sizes)
 	expect_refused(save(file, BZ_SIZE), -ENOEXEC, "truncated bzImage", "promises 68719607");
 }
 
-Test(kernel_image, bzimage_without_code)
+WholeTest(kernel_image, bzimage_without_code)
 {
 	bzimage()->syssize = 0;
 	expect_refused(save(file, BZ_SIZE), -ENOEXEC, "broken bzImage", "syssize is 0");
 }
 
-Test(kernel_image, bzimage_whose_header_ends_too_early)
+WholeTest(kernel_image, bzimage_whose_header_ends_too_early)
 {
 	bzimage()->jump = 0x10eb;
 	expect_refused(save(file, BZ_SIZE), -ENOEXEC, "broken bzImage", "ends at 0x212");
 }
 
-Test(kernel_image, bzimage_of_an_old_protocol)
+WholeTest(kernel_image, bzimage_of_an_old_protocol)
 {
 	bzimage()->version = 0x20b;
 	expect_refused(save(file, BZ_SIZE), -ENOEXEC, "boot protocol 2.11", "2.12");
 }
 
-Test(kernel_image, bzimage_32_bit)
+WholeTest(kernel_image, bzimage_32_bit)
 {
 	bzimage()->xloadflags = 0;
 	expect_refused(save(file, BZ_SIZE), -ENOEXEC, "32-bit bzImage", "XLF_KERNEL_64");
 }
 
-Test(kernel_image, zimage)
+WholeTest(kernel_image, zimage)
 {
 	bzimage()->loadflags = 0;
 	expect_refused(save(file, BZ_SIZE), -ENOEXEC, "zImage", "bzImage");
@@ -286,7 +287,7 @@ static const char *save_elf(void)
 	return save(file, ELF_SIZE);
 }
 
-Test(kernel_image, elf_without_a_note)
+WholeTest(kernel_image, elf_without_a_note)
 {
 	struct kernel_image img;
 
@@ -295,7 +296,7 @@ Test(kernel_image, elf_without_a_note)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_pvh_note_of_4_bytes)
+WholeTest(kernel_image, elf_pvh_note_of_4_bytes)
 {
 	struct kernel_image img;
 
@@ -306,7 +307,7 @@ Test(kernel_image, elf_pvh_note_of_4_bytes)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_pvh_note_of_8_bytes)
+WholeTest(kernel_image, elf_pvh_note_of_8_bytes)
 {
 	struct kernel_image img;
 
@@ -317,7 +318,7 @@ Test(kernel_image, elf_pvh_note_of_8_bytes)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_pvh_note_behind_others)
+WholeTest(kernel_image, elf_pvh_note_behind_others)
 {
 	struct kernel_image img;
 
@@ -330,7 +331,7 @@ Test(kernel_image, elf_pvh_note_behind_others)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_pvh_note_of_another_size_is_no_entry)
+WholeTest(kernel_image, elf_pvh_note_of_another_size_is_no_entry)
 {
 	struct kernel_image img;
 
@@ -340,7 +341,7 @@ Test(kernel_image, elf_pvh_note_of_another_size_is_no_entry)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_note_whose_name_lies_about_its_size)
+WholeTest(kernel_image, elf_note_whose_name_lies_about_its_size)
 {
 	struct kernel_image img;
 
@@ -350,7 +351,7 @@ Test(kernel_image, elf_note_whose_name_lies_about_its_size)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_note_whose_description_lies_about_its_size)
+WholeTest(kernel_image, elf_note_whose_description_lies_about_its_size)
 {
 	struct kernel_image img;
 
@@ -361,7 +362,7 @@ Test(kernel_image, elf_note_whose_description_lies_about_its_size)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_note_at_the_end_of_the_file)
+WholeTest(kernel_image, elf_note_at_the_end_of_the_file)
 {
 	struct kernel_image img;
 
@@ -375,14 +376,14 @@ Test(kernel_image, elf_note_at_the_end_of_the_file)
 	kernel_image_close(&img);
 }
 
-Test(kernel_image, elf_truncated_in_a_segment)
+WholeTest(kernel_image, elf_truncated_in_a_segment)
 {
 	elf();
 	phdr(0)->p_filesz++;
 	expect_refused(save_elf(), -ENOEXEC, "truncated ELF", "segment 0");
 }
 
-Test(kernel_image, elf_segment_whose_end_overflows)
+WholeTest(kernel_image, elf_segment_whose_end_overflows)
 {
 	elf();
 	phdr(0)->p_filesz = UINT64_MAX - CODE_OFFSET + 2;
@@ -390,55 +391,55 @@ Test(kernel_image, elf_segment_whose_end_overflows)
 	expect_refused(save_elf(), -ENOEXEC, "truncated ELF", "segment 0");
 }
 
-Test(kernel_image, elf_truncated_in_the_program_headers)
+WholeTest(kernel_image, elf_truncated_in_the_program_headers)
 {
 	elf();
 	ehdr()->e_phoff = ELF_SIZE - 60;
 	expect_refused(save_elf(), -ENOEXEC, "truncated ELF", "program headers");
 }
 
-Test(kernel_image, elf_program_headers_whose_end_overflows)
+WholeTest(kernel_image, elf_program_headers_whose_end_overflows)
 {
 	elf();
 	ehdr()->e_phoff = UINT64_MAX - 8;
 	expect_refused(save_elf(), -ENOEXEC, "truncated ELF", "program headers");
 }
 
-Test(kernel_image, elf_truncated_in_its_header)
+WholeTest(kernel_image, elf_truncated_in_its_header)
 {
 	elf();
 	expect_refused(save(file, 40), -ENOEXEC, "truncated ELF", "40 bytes");
 }
 
-Test(kernel_image, elf_with_65535_program_headers)
+WholeTest(kernel_image, elf_with_65535_program_headers)
 {
 	elf();
 	ehdr()->e_phnum = 0xffff;
 	expect_refused(save_elf(), -ENOEXEC, "65535", "program headers");
 }
 
-Test(kernel_image, elf_with_program_headers_of_another_size)
+WholeTest(kernel_image, elf_with_program_headers_of_another_size)
 {
 	elf();
 	ehdr()->e_phentsize = 0;
 	expect_refused(save_elf(), -ENOEXEC, "broken ELF", "56");
 }
 
-Test(kernel_image, elf_with_more_in_the_file_than_in_memory)
+WholeTest(kernel_image, elf_with_more_in_the_file_than_in_memory)
 {
 	elf();
 	phdr(0)->p_memsz = 1;
 	expect_refused(save_elf(), -ENOEXEC, "broken ELF", "in memory");
 }
 
-Test(kernel_image, elf_with_nothing_to_load)
+WholeTest(kernel_image, elf_with_nothing_to_load)
 {
 	elf();
 	phdr(0)->p_type = PT_NULL;
 	expect_refused(save_elf(), -ENOEXEC, "nothing to load", "ELF");
 }
 
-Test(kernel_image, elf_for_another_machine)
+WholeTest(kernel_image, elf_for_another_machine)
 {
 	static const struct {
 		uint16_t machine;
@@ -457,7 +458,7 @@ Test(kernel_image, elf_for_another_machine)
 	}
 }
 
-Test(kernel_image, elf_big_endian)
+WholeTest(kernel_image, elf_big_endian)
 {
 	elf();
 	ehdr()->e_ident[EI_DATA] = ELFDATA2MSB;
@@ -465,7 +466,7 @@ Test(kernel_image, elf_big_endian)
 	expect_refused(save_elf(), -ENOEXEC, "s390", "64-bit");
 }
 
-Test(kernel_image, elf32)
+WholeTest(kernel_image, elf32)
 {
 	elf();
 	ehdr()->e_ident[EI_CLASS] = ELFCLASS32;
@@ -473,14 +474,14 @@ Test(kernel_image, elf32)
 	expect_refused(save_elf(), -ENOEXEC, "32-bit ELF file for i386", "64-bit");
 }
 
-Test(kernel_image, elf_relocatable)
+WholeTest(kernel_image, elf_relocatable)
 {
 	elf();
 	ehdr()->e_type = ET_REL;
 	expect_refused(save_elf(), -ENOEXEC, "relocatable object", "vmlinux");
 }
 
-Test(kernel_image, elf_shared)
+WholeTest(kernel_image, elf_shared)
 {
 	expect_refused("/proc/self/exe", -ENOEXEC, "ELF", "vmlinux");
 	elf();
@@ -488,7 +489,7 @@ Test(kernel_image, elf_shared)
 	expect_refused(save_elf(), -ENOEXEC, "shared object", "vmlinux");
 }
 
-Test(kernel_image, elf_program)
+WholeTest(kernel_image, elf_program)
 {
 	elf();
 	phdr(1)->p_type = PT_INTERP;
@@ -497,7 +498,7 @@ Test(kernel_image, elf_program)
 
 /* --- other files --- */
 
-Test(kernel_image, compressed)
+WholeTest(kernel_image, compressed)
 {
 	expect_bytes_refused("\x1f\x8b\x08", 3, "gzip data", "zcat");
 	expect_bytes_refused("\xfd"
@@ -508,14 +509,14 @@ Test(kernel_image, compressed)
 	expect_bytes_refused("\x02\x21\x4c\x18", 4, "lz4 data", "lz4cat");
 }
 
-Test(kernel_image, other_architectures)
+WholeTest(kernel_image, other_architectures)
 {
 	expect_bytes_at_refused(0x38, "ARM\x64", "arm64 Image", "x86-64");
 	expect_bytes_at_refused(0x30, "RISCV", "riscv Image", "x86-64");
 	expect_bytes_at_refused(0x38, "RSC\x05", "riscv Image", "x86-64");
 }
 
-Test(kernel_image, arm64_image_that_is_an_efi_program_too)
+WholeTest(kernel_image, arm64_image_that_is_an_efi_program_too)
 {
 	uint8_t head[0x40] = "MZ";
 
@@ -523,7 +524,7 @@ Test(kernel_image, arm64_image_that_is_an_efi_program_too)
 	expect_bytes_refused(head, sizeof(head), "arm64 Image", "x86-64");
 }
 
-Test(kernel_image, efi_program)
+WholeTest(kernel_image, efi_program)
 {
 	uint8_t head[0x100] = "MZ";
 
@@ -536,7 +537,7 @@ Test(kernel_image, efi_program)
 	expect_bytes_refused(head, sizeof(head), "unified kernel image", "objcopy");
 }
 
-Test(kernel_image, efi_program_whose_header_lies_outside)
+WholeTest(kernel_image, efi_program_whose_header_lies_outside)
 {
 	uint8_t head[0x40] = "MZ";
 
@@ -547,13 +548,13 @@ Test(kernel_image, efi_program_whose_header_lies_outside)
 	expect_refused(save("MZ", 2), -ENOEXEC, "DOS program", "bzImage");
 }
 
-Test(kernel_image, initrd)
+WholeTest(kernel_image, initrd)
 {
 	expect_bytes_refused("070701", 6, "cpio archive", "-i");
 	expect_bytes_refused("\xc7\x71", 2, "cpio archive", "-i");
 }
 
-Test(kernel_image, disk_images)
+WholeTest(kernel_image, disk_images)
 {
 	expect_bytes_refused("QFI\xfb", 4, "qcow2", "with -k");
 	expect_bytes_at_refused(0x8001, "CD001", "ISO 9660", "with -k");
@@ -561,48 +562,48 @@ Test(kernel_image, disk_images)
 	expect_bytes_at_refused(0x1fe, "\x55\xaa", "boot sector", "with -k");
 }
 
-Test(kernel_image, script)
+WholeTest(kernel_image, script)
 {
 	expect_bytes_refused("#!/bin/sh\n", 10, "script", "bzImage");
 }
 
-Test(kernel_image, text)
+WholeTest(kernel_image, text)
 {
 	expect_refused(save("hello, world\n", 13), -ENOEXEC, "text file", "bzImage");
 }
 
-Test(kernel_image, zeros)
+WholeTest(kernel_image, zeros)
 {
 	memset(file, 0, sizeof(file));
 	expect_refused(save(file, sizeof(file)), -ENOEXEC, "zero bytes", "went wrong");
 }
 
-Test(kernel_image, unknown)
+WholeTest(kernel_image, unknown)
 {
 	expect_bytes_refused("\x01\x02\x03\x04", 4, "01 02 03 04", "bzImage");
 	expect_refused(save("\x90", 1), -ENOEXEC, "1 bytes", "bzImage");
 }
 
-Test(kernel_image, empty)
+WholeTest(kernel_image, empty)
 {
 	expect_refused(save("", 0), -ENOEXEC, "empty", "bzImage");
 }
 
 /* --- not even a file --- */
 
-Test(kernel_image, missing)
+WholeTest(kernel_image, missing)
 {
 	expect_refused(name_of("nothing"), -ENOENT, "no such file", "/boot/vmlinuz");
 	expect_refused("", -ENOENT, "name of the kernel is empty", "bzImage");
 }
 
-Test(kernel_image, dangling_link)
+WholeTest(kernel_image, dangling_link)
 {
 	cr_assert_eq(symlink("nowhere", name_of("link")), 0);
 	expect_refused(name_of("link"), -ENOENT, "symbolic link", "does not exist");
 }
 
-Test(kernel_image, no_permission)
+WholeTest(kernel_image, no_permission)
 {
 	const char *path;
 
@@ -615,12 +616,12 @@ Test(kernel_image, no_permission)
 	cr_assert_eq(getuid() ? 0 : seteuid(0), 0);
 }
 
-Test(kernel_image, directory)
+WholeTest(kernel_image, directory)
 {
 	expect_refused(dir, -EISDIR, "is a directory", "bzImage");
 }
 
-Test(kernel_image, build_tree)
+WholeTest(kernel_image, build_tree)
 {
 	char path[2 * PATH_MAX];
 	int fd;
@@ -635,18 +636,18 @@ Test(kernel_image, build_tree)
 	expect_refused(dir, -EISDIR, "did you mean", path);
 }
 
-Test(kernel_image, fifo_without_a_writer)
+WholeTest(kernel_image, fifo_without_a_writer)
 {
 	cr_assert_eq(mkfifo(name_of("fifo"), 0600), 0);
 	expect_refused(name_of("fifo"), -ENOEXEC, "FIFO", "regular file");
 }
 
-Test(kernel_image, device)
+WholeTest(kernel_image, device)
 {
 	expect_refused("/dev/zero", -ENOEXEC, "character device", "bzImage");
 }
 
-Test(kernel_image, socket)
+WholeTest(kernel_image, socket)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -681,13 +682,13 @@ static void flip_and_open(size_t len, size_t head)
 	free(good);
 }
 
-Test(kernel_image, bzimage_with_random_bytes)
+WholeTest(kernel_image, bzimage_with_random_bytes)
 {
 	bzimage();
 	flip_and_open(BZ_SIZE, 0x280);
 }
 
-Test(kernel_image, elf_with_random_bytes)
+WholeTest(kernel_image, elf_with_random_bytes)
 {
 	elf();
 	note("GNU", 4, 18, 1, 8);

@@ -8,6 +8,7 @@
 
 #include "lib/cleanup.h"
 #include "tests/fake/fake_vmevent.h"
+#include "tests/unit/teardown.h"
 #include "vmm/msix.h"
 
 #define N       5u
@@ -46,7 +47,7 @@ static void teardown(void)
 	close(fd[1]);
 }
 
-TestSuite(msix, .init = setup, .fini = teardown);
+TestSuite(msix, .init = setup, .fini = teardown_once);
 
 static void put(unsigned off, uint32_t v)
 {
@@ -102,7 +103,7 @@ static unsigned got(int gsi)
 
 /* --- the table --- */
 
-Test(msix, all_vectors_are_masked_at_first)
+WholeTest(msix, all_vectors_are_masked_at_first)
 {
 	for (unsigned i = 0; i < N; i++) {
 		cr_expect_eq(get(i * 16), 0);
@@ -126,7 +127,7 @@ static uint8_t expected_byte(unsigned off, uint8_t v)
 	return v;
 }
 
-Test(msix, table_at_every_width_and_offset)
+WholeTest(msix, table_at_every_width_and_offset)
 {
 	for (unsigned len = 1; len <= 8; len++)
 		for (unsigned off = 0; off < SIZE + 16; off++) {
@@ -151,7 +152,7 @@ Test(msix, table_at_every_width_and_offset)
 		}
 }
 
-Test(msix, far_beyond_the_table)
+WholeTest(msix, far_beyond_the_table)
 {
 	uint64_t v = ~0ull;
 
@@ -163,7 +164,7 @@ Test(msix, far_beyond_the_table)
 	cr_expect_eq(v, 0);
 }
 
-Test(msix, capability)
+WholeTest(msix, capability)
 {
 	static struct pci_device d;
 	int at = msix_add_capability(&m, &d, 2, 0x4000, 0x5000);
@@ -178,7 +179,7 @@ Test(msix, capability)
 
 /* --- attached while it may fire --- */
 
-Test(msix, fires_when_enabled_and_unmasked)
+WholeTest(msix, fires_when_enabled_and_unmasked)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, false);
@@ -189,7 +190,7 @@ Test(msix, fires_when_enabled_and_unmasked)
 	cr_expect_eq(got(m.vector[1].gsi), 1);
 }
 
-Test(msix, no_route_before_it_may_fire)
+WholeTest(msix, no_route_before_it_may_fire)
 {
 	cr_assert_eq(msix_map(&m, &a, 1, fd[0]), 0);
 	program(1, 0x41, false);
@@ -205,7 +206,7 @@ Test(msix, no_route_before_it_may_fire)
 }
 
 /* Every route that KVM takes in costs a grace period. */
-Test(msix, masking_costs_no_route)
+WholeTest(msix, masking_costs_no_route)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, false);
@@ -217,7 +218,7 @@ Test(msix, masking_costs_no_route)
 	cr_expect_eq(vm.msi_sets, 1);
 }
 
-Test(msix, masked_is_pending_and_unmasking_delivers)
+WholeTest(msix, masked_is_pending_and_unmasking_delivers)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, true);
@@ -230,7 +231,7 @@ Test(msix, masked_is_pending_and_unmasking_delivers)
 	cr_expect_eq(got(m.vector[1].gsi), 1);
 }
 
-Test(msix, function_mask_is_pending_and_unmasking_delivers)
+WholeTest(msix, function_mask_is_pending_and_unmasking_delivers)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, false);
@@ -244,7 +245,7 @@ Test(msix, function_mask_is_pending_and_unmasking_delivers)
 }
 
 /* What was attached readable stays so: KVM injects and leaves the count. */
-Test(msix, unmasked_is_never_pending)
+WholeTest(msix, unmasked_is_never_pending)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, true);
@@ -255,7 +256,7 @@ Test(msix, unmasked_is_never_pending)
 }
 
 /* ... and must not be delivered again. */
-Test(msix, delivered_on_unmasking_once)
+WholeTest(msix, delivered_on_unmasking_once)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, true);
@@ -269,7 +270,7 @@ Test(msix, delivered_on_unmasking_once)
 	cr_expect_eq(got(m.vector[1].gsi), 0);
 }
 
-Test(msix, pending_bits_at_every_width_and_offset)
+WholeTest(msix, pending_bits_at_every_width_and_offset)
 {
 	msix_control(&m, ENABLE, true);
 	cr_assert_eq(msix_map(&m, &a, 4, fd[0]), 0);
@@ -287,7 +288,7 @@ Test(msix, pending_bits_at_every_width_and_offset)
 		}
 }
 
-Test(msix, a_new_message_moves_what_is_attached)
+WholeTest(msix, a_new_message_moves_what_is_attached)
 {
 	int gsi;
 
@@ -300,7 +301,7 @@ Test(msix, a_new_message_moves_what_is_attached)
 	cr_expect_eq(fake_vmevent_gsi_of(&vm, fd[0]), gsi);
 }
 
-Test(msix, a_write_across_two_entries_reaches_both)
+WholeTest(msix, a_write_across_two_entries_reaches_both)
 {
 	uint64_t v = 0xfee0000000000000; /* unmasks vector 1, and the address of vector 2 */
 
@@ -315,7 +316,7 @@ Test(msix, a_write_across_two_entries_reaches_both)
 	cr_expect_eq(vm.msi[m.vector[2].gsi].addr, 0xfee00000);
 }
 
-Test(msix, two_sources_share_a_vector)
+WholeTest(msix, two_sources_share_a_vector)
 {
 	int gsi;
 
@@ -335,7 +336,7 @@ Test(msix, two_sources_share_a_vector)
 	cr_expect_eq(pba(), 1 << 3);
 }
 
-Test(msix, unmapped_and_mapped_elsewhere)
+WholeTest(msix, unmapped_and_mapped_elsewhere)
 {
 	msix_control(&m, ENABLE, true);
 	program(0, 0x40, false);
@@ -347,7 +348,7 @@ Test(msix, unmapped_and_mapped_elsewhere)
 	cr_expect_eq(fake_vmevent_gsi_of(&vm, fd[0]), m.vector[1].gsi);
 }
 
-Test(msix, mapped_to_nothing)
+WholeTest(msix, mapped_to_nothing)
 {
 	msix_control(&m, ENABLE, true);
 	cr_assert_eq(msix_map(&m, &a, MSIX_NO_VECTOR, fd[0]), 0);
@@ -358,7 +359,7 @@ Test(msix, mapped_to_nothing)
 	cr_expect_eq(fake_vmevent_irqfds(&vm), 0);
 }
 
-Test(msix, never_mapped)
+WholeTest(msix, never_mapped)
 {
 	static struct msix_source s;
 
@@ -373,7 +374,7 @@ Test(msix, never_mapped)
 
 /* --- what cannot be had --- */
 
-Test(msix, vectors_out_of_range)
+WholeTest(msix, vectors_out_of_range)
 {
 	cr_expect(msix_reserve(&m, N - 1));
 	cr_expect(!msix_reserve(&m, N));
@@ -381,7 +382,7 @@ Test(msix, vectors_out_of_range)
 	cr_expect_eq(msix_map(&m, &a, N, fd[0]), -ENOSPC);
 }
 
-Test(msix, no_routes_left)
+WholeTest(msix, no_routes_left)
 {
 	vm.msis_left = 1;
 	cr_expect(msix_reserve(&m, 0));
@@ -391,7 +392,7 @@ Test(msix, no_routes_left)
 	cr_expect_eq(msix_map(&m, &a, 1, -1), 0, "needs none");
 }
 
-Test(msix, attaching_fails)
+WholeTest(msix, attaching_fails)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, false);
@@ -401,7 +402,7 @@ Test(msix, attaching_fails)
 	cr_expect_eq(msix_map(&m, &a, 1, fd[0]), 0);
 }
 
-Test(msix, a_message_that_KVM_refuses_fires_nothing)
+WholeTest(msix, a_message_that_KVM_refuses_fires_nothing)
 {
 	msix_control(&m, ENABLE, true);
 	program(1, 0x41, false);
@@ -416,7 +417,7 @@ Test(msix, a_message_that_KVM_refuses_fires_nothing)
 
 /* --- by hand --- */
 
-Test(msix, fired_by_hand)
+WholeTest(msix, fired_by_hand)
 {
 	program(2, 0x77, false);
 	cr_assert_eq(msix_map(&m, &a, 2, -1), 0);
@@ -428,7 +429,7 @@ Test(msix, fired_by_hand)
 	cr_expect_eq(fake_vmevent_msis(&vm), 0);
 }
 
-Test(msix, fired_by_hand_while_masked)
+WholeTest(msix, fired_by_hand_while_masked)
 {
 	program(2, 0x77, true);
 	cr_assert_eq(msix_map(&m, &a, 2, -1), 0);
@@ -445,7 +446,7 @@ Test(msix, fired_by_hand_while_masked)
 	cr_expect_eq(vm.sent, 1);
 }
 
-Test(msix, what_was_pending_goes_with_its_source)
+WholeTest(msix, what_was_pending_goes_with_its_source)
 {
 	program(2, 0x77, true);
 	msix_control(&m, ENABLE, true);
@@ -468,7 +469,7 @@ static uint32_t next(void)
 	return x ^= x << 5;
 }
 
-Test(msix, attached_exactly_while_it_may_fire)
+WholeTest(msix, attached_exactly_while_it_may_fire)
 {
 	bool masked[N], on = false;
 	struct msix_source *s[2] = {&a, &b};

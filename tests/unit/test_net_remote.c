@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "tests/fake/fake_datapath.h"
 #include "tests/fake/net_rig.h"
+#include "tests/unit/teardown.h"
 #include "vmm/loop_thread.h"
 
 #define BIT(n)    (1ull << (n))
@@ -64,30 +65,21 @@ static void setup(void)
 		r.port[i].port.ops = &ops;
 }
 
-/* The library does not count what fails in a teardown, but that it crashes. */
-#define must(ok)                                                                                               \
-	do {                                                                                                   \
-		if (!(ok)) {                                                                                   \
-			fprintf(stderr, "teardown: %s\n", #ok);                                                \
-			abort();                                                                               \
-		}                                                                                              \
-	} while (0)
-
 static void teardown(void)
 {
 	const bool made = r.dev;
 
 	net_rig_fini(&r);
-	must((remote.mistakes + r.transport.mistakes) == 0);
-	must(remote.running == 0);
+	cr_expect_eq(remote.mistakes + r.transport.mistakes, 0);
+	cr_expect_eq(remote.running, 0);
 	for (unsigned i = 0; made && i < RIG_MAX_PAIRS; i++) {
-		must(destroys[i] == (i < r.config.npairs));
-		must(r.port[i].attaches == 0);
+		cr_expect_eq(destroys[i], (i < r.config.npairs));
+		cr_expect_eq(r.port[i].attaches, 0);
 	}
-	must(remote.destroyed == made);
+	cr_expect_eq(remote.destroyed, made);
 }
 
-TestSuite(net_remote, .init = setup, .fini = teardown, .timeout = 20);
+TestSuite(net_remote, .init = setup, .fini = teardown_once, .timeout = 20);
 
 static void start(unsigned npairs, uint64_t features)
 {
@@ -111,7 +103,7 @@ static struct virtio_device *cannot_be_made(struct err *e)
 
 /* --- which queue is whose --- */
 
-Test(net_remote, one_pair_is_served_there_and_the_control_queue_here)
+WholeTest(net_remote, one_pair_is_served_there_and_the_control_queue_here)
 {
 	start(1, CTRL | RX_MODE);
 	cr_expect_eq(remote.running, 3);
@@ -119,27 +111,27 @@ Test(net_remote, one_pair_is_served_there_and_the_control_queue_here)
 	cr_expect_eq(command(2, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 0), VIRTIO_NET_OK);
 }
 
-Test(net_remote, with_multiqueue_the_control_queue_is_the_last)
+WholeTest(net_remote, with_multiqueue_the_control_queue_is_the_last)
 {
 	start(3, CTRL | MQ);
 	cr_expect_eq(remote.running, 0x3f);
 	cr_expect_eq(command(6, SET_PAIRS, 2, 0), VIRTIO_NET_OK);
 }
 
-Test(net_remote, without_multiqueue_the_control_queue_is_the_third)
+WholeTest(net_remote, without_multiqueue_the_control_queue_is_the_third)
 {
 	start(3, CTRL | RX_MODE);
 	cr_expect_eq(remote.running, 3);
 	cr_expect_eq(command(2, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 0), VIRTIO_NET_OK);
 }
 
-Test(net_remote, a_driver_without_a_control_queue_has_all_of_its_queues_there)
+WholeTest(net_remote, a_driver_without_a_control_queue_has_all_of_its_queues_there)
 {
 	start(1, 0);
 	cr_expect_eq(remote.running, 3);
 }
 
-Test(net_remote, the_next_driver_may_have_another_control_queue)
+WholeTest(net_remote, the_next_driver_may_have_another_control_queue)
 {
 	start(2, CTRL | MQ);
 	cr_expect_eq(remote.running, 0xf);
@@ -151,7 +143,7 @@ Test(net_remote, the_next_driver_may_have_another_control_queue)
 	cr_expect_eq(command(4, SET_PAIRS, 2, 0), VIRTIO_NET_OK);
 }
 
-Test(net_remote, queues_that_mean_nothing_are_not_given_to_it)
+WholeTest(net_remote, queues_that_mean_nothing_are_not_given_to_it)
 {
 	r.config.npairs = 3;
 	net_rig_make(&r);
@@ -167,7 +159,7 @@ Test(net_remote, queues_that_mean_nothing_are_not_given_to_it)
 	cr_expect_eq(remote.running, 3);
 }
 
-Test(net_remote, a_rate_is_refused)
+WholeTest(net_remote, a_rate_is_refused)
 {
 	struct err e;
 
@@ -178,7 +170,7 @@ Test(net_remote, a_rate_is_refused)
 
 /* --- what is offered --- */
 
-Test(net_remote, offers_what_device_ports_and_datapath_all_can)
+WholeTest(net_remote, offers_what_device_ports_and_datapath_all_can)
 {
 	remote.offer.opinion = UINT64_MAX;
 	remote.offer.features = ~(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_RING_F_INDIRECT_DESC));
@@ -190,7 +182,7 @@ Test(net_remote, offers_what_device_ports_and_datapath_all_can)
 	cr_expect(net_rig_offered(&r) & BIT(VIRTIO_NET_F_GUEST_TSO4));
 }
 
-Test(net_remote, data_queues_are_no_longer_than_it_serves_and_the_control_queue_stays)
+WholeTest(net_remote, data_queues_are_no_longer_than_it_serves_and_the_control_queue_stays)
 {
 	remote.offer.max_queue_size = 48;
 	net_rig_make(&r);
@@ -199,7 +191,7 @@ Test(net_remote, data_queues_are_no_longer_than_it_serves_and_the_control_queue_
 	cr_expect_eq(r.dev->queue[2].max_size, 64);
 }
 
-Test(net_remote, the_control_queue_does_not_count_among_those_it_serves)
+WholeTest(net_remote, the_control_queue_does_not_count_among_those_it_serves)
 {
 	struct err e;
 
@@ -213,7 +205,7 @@ Test(net_remote, the_control_queue_does_not_count_among_those_it_serves)
 	cr_expect_eq(destroys[0] + destroys[1] + remote.destroyed, 0, "they are the caller's");
 }
 
-Test(net_remote, one_that_does_not_answer_is_refused)
+WholeTest(net_remote, one_that_does_not_answer_is_refused)
 {
 	struct err e;
 
@@ -225,7 +217,7 @@ Test(net_remote, one_that_does_not_answer_is_refused)
 
 /* --- what the ports are told --- */
 
-Test(net_remote, ports_are_told_what_the_driver_accepted)
+WholeTest(net_remote, ports_are_told_what_the_driver_accepted)
 {
 	start(2, CTRL | MQ | OFFLOADS);
 	for (unsigned i = 0; i < 2; i++) {
@@ -234,7 +226,7 @@ Test(net_remote, ports_are_told_what_the_driver_accepted)
 	}
 }
 
-Test(net_remote, ports_are_told_which_pairs_take_part)
+WholeTest(net_remote, ports_are_told_which_pairs_take_part)
 {
 	start(3, CTRL | MQ);
 	cr_expect_not(r.port[1].active || r.port[2].active);
@@ -244,7 +236,7 @@ Test(net_remote, ports_are_told_which_pairs_take_part)
 	cr_expect(r.port[1].active && !r.port[2].active);
 }
 
-Test(net_remote, pairs_that_cannot_be_had_are_refused)
+WholeTest(net_remote, pairs_that_cannot_be_had_are_refused)
 {
 	start(3, CTRL | MQ);
 	r.port[2].set_active_err = -EIO;
@@ -252,7 +244,7 @@ Test(net_remote, pairs_that_cannot_be_had_are_refused)
 	cr_expect_not(r.port[1].active);
 }
 
-Test(net_remote, ports_are_told_of_offloads_turned_off)
+WholeTest(net_remote, ports_are_told_of_offloads_turned_off)
 {
 	uint8_t off[10] = {VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET};
 
@@ -261,7 +253,7 @@ Test(net_remote, ports_are_told_of_offloads_turned_off)
 	cr_expect_eq(r.port[0].accepted, BIT(VIRTIO_NET_F_CSUM));
 }
 
-Test(net_remote, a_reset_stops_it_and_takes_all_back)
+WholeTest(net_remote, a_reset_stops_it_and_takes_all_back)
 {
 	start(2, CTRL | MQ | OFFLOADS);
 	command(4, SET_PAIRS, 2, 0);
@@ -275,7 +267,7 @@ Test(net_remote, a_reset_stops_it_and_takes_all_back)
 	cr_expect_eq(remote.started[0].next, 0);
 }
 
-Test(net_remote, one_queue_is_reset_and_enabled_while_the_others_run)
+WholeTest(net_remote, one_queue_is_reset_and_enabled_while_the_others_run)
 {
 	r.ring_features = BIT(VIRTIO_F_RING_RESET);
 	start(2, CTRL | MQ);
@@ -291,7 +283,7 @@ Test(net_remote, one_queue_is_reset_and_enabled_while_the_others_run)
 	cr_expect_eq(command(4, SET_PAIRS, 2, 0), VIRTIO_NET_OK);
 }
 
-Test(net_remote, the_control_queue_is_reset_without_it)
+WholeTest(net_remote, the_control_queue_is_reset_without_it)
 {
 	r.ring_features = BIT(VIRTIO_F_RING_RESET);
 	start(1, CTRL | RX_MODE);
@@ -307,7 +299,7 @@ Test(net_remote, the_control_queue_is_reset_without_it)
 
 /* --- trouble --- */
 
-Test(net_remote, needs_a_reset_when_it_does_not_start)
+WholeTest(net_remote, needs_a_reset_when_it_does_not_start)
 {
 	remote.start_err = -EIO;
 	start(1, CTRL);
@@ -317,7 +309,7 @@ Test(net_remote, needs_a_reset_when_it_does_not_start)
 	cr_expect_eq(remote.running, 3);
 }
 
-Test(net_remote, needs_a_reset_when_it_fails)
+WholeTest(net_remote, needs_a_reset_when_it_fails)
 {
 	start(1, CTRL);
 	remote.dp.events->failed(remote.dp.opaque, -EPIPE);
@@ -327,7 +319,7 @@ Test(net_remote, needs_a_reset_when_it_fails)
 	cr_expect_eq(remote.running, 3);
 }
 
-Test(net_remote, the_link_goes_down_and_up)
+WholeTest(net_remote, the_link_goes_down_and_up)
 {
 	start(1, CTRL | BIT(VIRTIO_NET_F_STATUS));
 	net_set_link(r.dev, false);
@@ -345,7 +337,7 @@ static void note_thread(void *thread)
 }
 
 /* The pairs' own loops have nothing to do: only the device's may wait for a peer. */
-Test(net_remote, ports_are_told_on_the_loop_of_the_device)
+WholeTest(net_remote, ports_are_told_on_the_loop_of_the_device)
 {
 	struct loop_thread main_loop, pairs;
 	struct evloop *loops[2];

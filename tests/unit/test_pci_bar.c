@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "tests/unit/teardown.h"
 #include "vmm/layout_x86.h"
 #include "vmm/pci.h"
 #include "vmm/pci_bar.h"
@@ -88,7 +89,7 @@ static void teardown(void)
 	bus_fini(&mmio);
 }
 
-TestSuite(pci_bar, .init = setup, .fini = teardown);
+TestSuite(pci_bar, .init = setup, .fini = teardown_once);
 
 static void config_out(unsigned slot, unsigned off, uint32_t v, unsigned len)
 {
@@ -134,7 +135,7 @@ static void mem_set(uint64_t addr)
 	config_out(SLOT, PCI_BASE_ADDRESS_1, (uint32_t)(addr >> 32), 4);
 }
 
-Test(pci_bar, sizes)
+WholeTest(pci_bar, sizes)
 {
 	for (unsigned bits = 0; bits < 2; bits++) { /* with decode off and on */
 		uint64_t was = mem_register();
@@ -159,7 +160,7 @@ Test(pci_bar, sizes)
 	cr_expect(answers(card.mem.home));
 }
 
-Test(pci_bar, addresses_are_given_and_apart)
+WholeTest(pci_bar, addresses_are_given_and_apart)
 {
 	cr_expect_eq(mem_register(), card.mem.home);
 	cr_expect_geq(card.mem.home, LAYOUT_PCI_MMIO32);
@@ -169,13 +170,13 @@ Test(pci_bar, addresses_are_given_and_apart)
 	cr_expect_neq(card.io.home, other.io.home);
 }
 
-Test(pci_bar, nothing_is_mapped_before_decode)
+WholeTest(pci_bar, nothing_is_mapped_before_decode)
 {
 	cr_expect(!answers(card.mem.home));
 	cr_expect(!answers_io(card.io.home));
 }
 
-Test(pci_bar, decode_bits_map_and_unmap)
+WholeTest(pci_bar, decode_bits_map_and_unmap)
 {
 	decode(SLOT, PCI_COMMAND_MEMORY);
 	cr_expect(answers(card.mem.home));
@@ -191,7 +192,7 @@ Test(pci_bar, decode_bits_map_and_unmap)
 	cr_expect(!answers_io(card.io.home));
 }
 
-Test(pci_bar, decode_on_twice)
+WholeTest(pci_bar, decode_on_twice)
 {
 	decode(SLOT, PCI_COMMAND_MEMORY);
 	decode(SLOT, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
@@ -199,7 +200,7 @@ Test(pci_bar, decode_on_twice)
 	cr_expect_eq(card.moves, 1);
 }
 
-Test(pci_bar, moved_while_off)
+WholeTest(pci_bar, moved_while_off)
 {
 	mem_set(ELSE);
 	decode(SLOT, PCI_COMMAND_MEMORY);
@@ -207,7 +208,7 @@ Test(pci_bar, moved_while_off)
 	cr_expect_eq(card.moved_to, ELSE);
 }
 
-Test(pci_bar, moved_while_on)
+WholeTest(pci_bar, moved_while_on)
 {
 	uint64_t home = card.mem.home;
 
@@ -220,7 +221,7 @@ Test(pci_bar, moved_while_on)
 	cr_expect(answers_io(0x8000));
 }
 
-Test(pci_bar, moved_above_4_gib_in_two_halves)
+WholeTest(pci_bar, moved_above_4_gib_in_two_halves)
 {
 	decode(SLOT, PCI_COMMAND_MEMORY);
 	mem_set(MEM64 + MEM_SIZE);
@@ -230,7 +231,7 @@ Test(pci_bar, moved_above_4_gib_in_two_halves)
 	cr_expect(answers(ELSE));
 }
 
-Test(pci_bar, moved_a_byte_at_a_time)
+WholeTest(pci_bar, moved_a_byte_at_a_time)
 {
 	decode(SLOT, PCI_COMMAND_MEMORY);
 	for (unsigned i = 0; i < 4; i++)
@@ -254,7 +255,7 @@ static const uint64_t bad[] = {
 	~0ull << 14,
 };
 
-Test(pci_bar, a_bad_move_leaves_it_where_it_was)
+WholeTest(pci_bar, a_bad_move_leaves_it_where_it_was)
 {
 	uint64_t home = card.mem.home;
 
@@ -269,7 +270,7 @@ Test(pci_bar, a_bad_move_leaves_it_where_it_was)
 	}
 }
 
-Test(pci_bar, onto_another_bar)
+WholeTest(pci_bar, onto_another_bar)
 {
 	uint64_t home = card.mem.home;
 
@@ -284,7 +285,7 @@ Test(pci_bar, onto_another_bar)
 	cr_expect_eq(card.moves, 1);
 }
 
-Test(pci_bar, ports_of_others_stay_theirs)
+WholeTest(pci_bar, ports_of_others_stay_theirs)
 {
 	static const uint32_t ports[] = {0, 0x20, 0x3f8 & ~0x3fu, 0xcc0, 0xfc0, 0x10000, 0xffffffc0};
 	uint64_t home = card.io.home;
@@ -299,7 +300,7 @@ Test(pci_bar, ports_of_others_stay_theirs)
 	cr_expect(answers_io(0xffc0));
 }
 
-Test(pci_bar, decode_over_a_bad_address_restores_the_last_good_one)
+WholeTest(pci_bar, decode_over_a_bad_address_restores_the_last_good_one)
 {
 	uint64_t home = card.mem.home;
 
@@ -313,7 +314,7 @@ Test(pci_bar, decode_over_a_bad_address_restores_the_last_good_one)
 	}
 }
 
-Test(pci_bar, a_move_that_the_owner_refuses_is_undone)
+WholeTest(pci_bar, a_move_that_the_owner_refuses_is_undone)
 {
 	uint64_t home = card.mem.home;
 
@@ -328,7 +329,7 @@ Test(pci_bar, a_move_that_the_owner_refuses_is_undone)
 	cr_expect(answers(ELSE));
 }
 
-Test(pci_bar, with_the_table_of_ranges_full)
+WholeTest(pci_bar, with_the_table_of_ranges_full)
 {
 	static struct bus_range filler[BUS_MAX_RANGES];
 	uint64_t home = card.mem.home;
@@ -344,7 +345,7 @@ Test(pci_bar, with_the_table_of_ranges_full)
 		bus_unmap(&mmio, &filler[i]);
 }
 
-Test(pci_bar, registers_of_wrong_shape_are_refused)
+WholeTest(pci_bar, registers_of_wrong_shape_are_refused)
 {
 	static struct card c;
 	static const struct pci_bar_ops ops = {.read = bar_read, .write = bar_write};
@@ -394,7 +395,7 @@ static void *move(void *arg)
 	return NULL;
 }
 
-Test(pci_bar, moves_of_several_threads)
+WholeTest(pci_bar, moves_of_several_threads)
 {
 	uint64_t home = card.mem.home;
 	pthread_t t[3];

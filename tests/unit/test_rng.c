@@ -1,81 +1,29 @@
 /* The entropy device, by a driver's ring. */
 #include <criterion/criterion.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "devices/rng/rng.h"
-#include "devices/virtio/virtqueue.h"
 #include "lib/cleanup.h"
-#include "tests/fake/driver_ring.h"
+#include "tests/unit/device_rig.h"
 
-#define BIT(n) (1ull << (n))
-#define SIZE   64
-
-static struct driver_mem m;
-static struct driver_ring r;
-static struct queue_stats stats;
-static struct evloop *loop;
-static struct virtio_device *dev;
-static struct virtqueue *vq;
-static struct err e;
-
-static void setup(void)
+static void make(void)
 {
 	struct rng_config c = {.name = "rng0", .mem = &m.mem};
 
-	driver_mem_init(&m);
-	loop = c.loop = evloop_new();
+	setup();
+	c.loop = loop;
 	dev = rng_new(&c, &e);
 	cr_assert(dev, "%s", e.text);
 }
 
+TestSuite(rng, .init = make, .fini = teardown_once, .timeout = 30);
+
 static void start(uint64_t features)
 {
-	struct datapath_queue q = {.kick_fd = -1, .call_fd = -1, .stats = &stats};
-
-	features |= BIT(VIRTIO_F_VERSION_1);
-	virtio_set_features(dev, 0, (uint32_t)features);
-	virtio_set_features(dev, 1, (uint32_t)(features >> 32));
-	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	virtio_set_status(dev,
-			  VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
-	cr_assert(virtio_status(dev) & VIRTIO_CONFIG_S_FEATURES_OK);
-	driver_ring_init(&r, &m, SIZE, features, (uint16_t)(features & BIT(VIRTIO_F_RING_PACKED) ? 0x8000 : 0));
-	driver_ring_queue(&r, &q);
-	cr_assert_eq(vq_new(&vq, &q, &m.mem, features), 0);
-	cr_assert_eq(dev->ops->run(dev, vq), 0);
-	dev->ops->kick(dev, vq);
-}
-
-static void stop(void)
-{
-	if (!vq)
-		return;
-	dev->ops->halt(dev, vq);
-	cr_expect(vq_error(vq) || !vq_inflight(vq));
-	vq_free(vq);
-	vq = NULL;
-	driver_ring_fini(&r);
-}
-
-static void teardown(void)
-{
-	stop();
-	virtio_fini(dev);
-	dev->ops->destroy(dev);
-	evloop_free(loop);
-	driver_mem_fini(&m);
-}
-
-TestSuite(rng, .init = setup, .fini = teardown, .timeout = 30);
-
-static void kick(void)
-{
-	driver_ring_kick(&r);
-	dev->ops->kick(dev, vq);
+	negotiate(features);
+	run(0);
 }
 
 /* One request; returns the length that came back. */
@@ -83,11 +31,11 @@ static uint32_t ask(const struct driver_buf *buf, unsigned n)
 {
 	uint16_t id;
 	uint32_t len;
-	int added = driver_ring_add(&r, buf, n);
+	int added = driver_ring_add(&queue[0].ring, buf, n);
 
 	cr_assert_geq(added, 0);
-	kick();
-	cr_assert_eq(driver_ring_collect(&r, &id, &len), 1);
+	kick(0);
+	cr_assert_eq(driver_ring_collect(&queue[0].ring, &id, &len), 1);
 	cr_assert_eq(id, added);
 	return len;
 }
@@ -122,7 +70,7 @@ static bool kicked_itself(void)
 	return read(dev->queue[0].kick_fd, &n, sizeof(n)) == sizeof(n);
 }
 
-Test(rng, is_an_entropy_device_without_features_or_configuration)
+WholeTest(rng, is_an_entropy_device_without_features_or_configuration)
 {
 	cr_expect_eq(dev->ops->id, VIRTIO_ID_RNG);
 	cr_expect_eq(dev->ops->features(dev), 0);
@@ -130,7 +78,7 @@ Test(rng, is_an_entropy_device_without_features_or_configuration)
 	cr_expect_eq(dev->nqueues, 1);
 }
 
-Test(rng, fills_a_buffer_and_no_more)
+WholeTest(rng, fills_a_buffer_and_no_more)
 {
 	static const uint64_t kinds[] = {0, BIT(VIRTIO_RING_F_EVENT_IDX), BIT(VIRTIO_F_RING_PACKED),
 					 BIT(VIRTIO_F_IN_ORDER),
@@ -145,12 +93,12 @@ Test(rng, fills_a_buffer_and_no_more)
 		UNTOUCHED(buf, 64);
 		RANDOM(buf + 64, 512);
 		UNTOUCHED(buf + 576, 448);
-		stop();
+		halt(0);
 		virtio_set_status(dev, 0);
 	}
 }
 
-Test(rng, never_says_the_same_twice)
+WholeTest(rng, never_says_the_same_twice)
 {
 	gpa_t a, b;
 
@@ -162,7 +110,7 @@ Test(rng, never_says_the_same_twice)
 	cr_expect(memcmp(driver_mem_ptr(&m, a, 64), driver_mem_ptr(&m, b, 64), 64));
 }
 
-Test(rng, fills_all_pieces_of_a_buffer)
+WholeTest(rng, fills_all_pieces_of_a_buffer)
 {
 	gpa_t buf;
 
@@ -178,7 +126,7 @@ Test(rng, fills_all_pieces_of_a_buffer)
 	UNTOUCHED(buf + 700, 300);
 }
 
-Test(rng, gives_a_large_request_a_part)
+WholeTest(rng, gives_a_large_request_a_part)
 {
 	gpa_t buf;
 
@@ -189,7 +137,7 @@ Test(rng, gives_a_large_request_a_part)
 	UNTOUCHED(buf + RNG_REQUEST_MAX, (1u << 20) - RNG_REQUEST_MAX);
 }
 
-Test(rng, cuts_a_large_request_in_the_middle_of_a_piece)
+WholeTest(rng, cuts_a_large_request_in_the_middle_of_a_piece)
 {
 	gpa_t buf;
 
@@ -204,7 +152,7 @@ Test(rng, cuts_a_large_request_in_the_middle_of_a_piece)
 	UNTOUCHED(buf + RNG_REQUEST_MAX, 3 * 4000 - RNG_REQUEST_MAX);
 }
 
-Test(rng, leaves_readable_pieces_alone)
+WholeTest(rng, leaves_readable_pieces_alone)
 {
 	gpa_t buf;
 
@@ -217,7 +165,7 @@ Test(rng, leaves_readable_pieces_alone)
 	UNTOUCHED(buf, 256);
 }
 
-Test(rng, answers_all_that_waits_in_one_burst)
+WholeTest(rng, answers_all_that_waits_in_one_burst)
 {
 	gpa_t buf;
 	uint32_t len;
@@ -225,64 +173,64 @@ Test(rng, answers_all_that_waits_in_one_burst)
 	start(0);
 	buf = buffer(SIZE * 16);
 	for (unsigned i = 0; i + 1 < SIZE; i++)
-		driver_ring_add(&r, (struct driver_buf[]){{buf + 16 * i, 16, true}}, 1);
-	kick();
+		driver_ring_add(&queue[0].ring, (struct driver_buf[]){{buf + 16 * i, 16, true}}, 1);
+	kick(0);
 	for (unsigned i = 0; i + 1 < SIZE; i++) {
-		cr_assert_eq(driver_ring_collect(&r, NULL, &len), 1);
+		cr_assert_eq(driver_ring_collect(&queue[0].ring, NULL, &len), 1);
 		cr_assert_eq(len, 16);
 	}
 	RANDOM(buf, (SIZE - 1) * 16);
 	cr_expect_not(kicked_itself());
-	cr_expect_eq(stats.bytes, (SIZE - 1) * 16);
+	cr_expect_eq(queue[0].stats.bytes, (SIZE - 1) * 16);
 }
 
-Test(rng, takes_a_break_after_as_many_as_the_queue_holds)
+WholeTest(rng, takes_a_break_after_as_many_as_the_queue_holds)
 {
 	gpa_t buf;
 
 	start(0);
 	buf = buffer(16);
 	for (unsigned i = 0; i < SIZE; i++)
-		driver_ring_add(&r, (struct driver_buf[]){{buf, 16, true}}, 1);
-	kick();
+		driver_ring_add(&queue[0].ring, (struct driver_buf[]){{buf, 16, true}}, 1);
+	kick(0);
 	for (unsigned i = 0; i < SIZE; i++)
-		cr_assert_eq(driver_ring_collect(&r, NULL, NULL), 1);
+		cr_assert_eq(driver_ring_collect(&queue[0].ring, NULL, NULL), 1);
 	cr_expect(kicked_itself());
 }
 
-Test(rng, a_broken_ring_needs_a_reset)
+WholeTest(rng, a_broken_ring_needs_a_reset)
 {
 	gpa_t buf;
 
 	start(0);
 	buf = buffer(16);
-	driver_ring_add(&r, (struct driver_buf[]){{buf, 16, true}}, 1);
-	driver_ring_offer(&r, SIZE);
-	kick();
+	driver_ring_add(&queue[0].ring, (struct driver_buf[]){{buf, 16, true}}, 1);
+	driver_ring_offer(&queue[0].ring, SIZE);
+	kick(0);
 	cr_expect(virtio_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET);
-	cr_expect_eq(driver_ring_collect(&r, NULL, NULL), 1, "what came before is answered");
-	dev->ops->kick(dev, vq);
-	cr_expect_eq(driver_ring_collect(&r, NULL, NULL), 0);
+	cr_expect_eq(driver_ring_collect(&queue[0].ring, NULL, NULL), 1, "what came before is answered");
+	dev->ops->kick(dev, queue[0].vq);
+	cr_expect_eq(driver_ring_collect(&queue[0].ring, NULL, NULL), 0);
 }
 
-Test(rng, a_buffer_outside_ram_needs_a_reset)
+WholeTest(rng, a_buffer_outside_ram_needs_a_reset)
 {
 	start(0);
-	driver_ring_add(&r, (struct driver_buf[]){{DRIVER_MEM_LOW_END - 8, 16, true}}, 1);
-	kick();
+	driver_ring_add(&queue[0].ring, (struct driver_buf[]){{DRIVER_MEM_LOW_END - 8, 16, true}}, 1);
+	kick(0);
 	cr_expect(virtio_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 /* A file behind guest memory that somebody cut short reads like this to a system call. */
-Test(rng, memory_that_is_gone_needs_a_reset_and_harms_nobody)
+WholeTest(rng, memory_that_is_gone_needs_a_reset_and_harms_nobody)
 {
 	gpa_t buf;
 
 	start(0);
 	buf = driver_mem_alloc(&m, 4096, 4096);
 	cr_assert_eq(mprotect(driver_mem_ptr(&m, buf, 4096), 4096, PROT_NONE), 0);
-	driver_ring_add(&r, (struct driver_buf[]){{buf, 16, true}}, 1);
-	kick();
+	driver_ring_add(&queue[0].ring, (struct driver_buf[]){{buf, 16, true}}, 1);
+	kick(0);
 	cr_expect(virtio_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET);
-	cr_expect_eq(vq_inflight(vq), 0);
+	cr_expect_eq(vq_inflight(queue[0].vq), 0);
 }

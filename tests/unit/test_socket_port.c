@@ -1,6 +1,5 @@
 /* A byte stream behind a UNIX socket, by clients that are ours. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +15,8 @@
 
 #include "backends/socket_port.h"
 #include "lib/log.h"
+#include "tests/unit/open_fds.h"
+#include "tests/unit/teardown.h"
 #include "vmm/evloop.h"
 #include "vmm/loop_thread.h"
 
@@ -136,7 +137,7 @@ static void teardown(void)
 	cr_expect_eq(rmdir(dir), 0, "%s is not empty", dir);
 }
 
-TestSuite(socket_port, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(socket_port, .init = setup, .fini = teardown_once, .timeout = 60);
 
 static int dial(void)
 {
@@ -258,7 +259,7 @@ static void wait_until_free(void)
 	close(fd);
 }
 
-Test(socket_port, carries_bytes_both_ways)
+WholeTest(socket_port, carries_bytes_both_ways)
 {
 	int fd;
 
@@ -271,7 +272,7 @@ Test(socket_port, carries_bytes_both_ways)
 	close(fd);
 }
 
-Test(socket_port, socket_is_its_owners_alone)
+WholeTest(socket_port, socket_is_its_owners_alone)
 {
 	struct stat st;
 
@@ -281,7 +282,7 @@ Test(socket_port, socket_is_its_owners_alone)
 	cr_expect_eq(st.st_mode & 0777, 0600, "%o", st.st_mode);
 }
 
-Test(socket_port, socket_goes_with_it)
+WholeTest(socket_port, socket_goes_with_it)
 {
 	cr_assert_eq(open_port(), 0, "%s", e.text);
 	socket_port_close(port);
@@ -289,7 +290,7 @@ Test(socket_port, socket_goes_with_it)
 	cr_expect_eq(access(path, F_OK), -1);
 }
 
-Test(socket_port, replaces_a_socket_that_was_left_behind)
+WholeTest(socket_port, replaces_a_socket_that_was_left_behind)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -304,7 +305,7 @@ Test(socket_port, replaces_a_socket_that_was_left_behind)
 	close(fd);
 }
 
-Test(socket_port, somebody_elses_socket_is_left_alone)
+WholeTest(socket_port, somebody_elses_socket_is_left_alone)
 {
 	struct socket_port *first;
 
@@ -317,7 +318,7 @@ Test(socket_port, somebody_elses_socket_is_left_alone)
 	cr_expect_eq(access(path, F_OK), 0);
 }
 
-Test(socket_port, a_file_in_its_place_is_left_alone)
+WholeTest(socket_port, a_file_in_its_place_is_left_alone)
 {
 	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	cr_expect_eq(open_port(), -EEXIST);
@@ -325,7 +326,7 @@ Test(socket_port, a_file_in_its_place_is_left_alone)
 	cr_expect_eq(access(path, F_OK), 0);
 }
 
-Test(socket_port, a_path_that_is_too_long_is_refused)
+WholeTest(socket_port, a_path_that_is_too_long_is_refused)
 {
 	char longer[200];
 	const struct socket_port_config c = {.path = longer};
@@ -336,7 +337,7 @@ Test(socket_port, a_path_that_is_too_long_is_refused)
 	cr_expect(strstr(e.text, "107"), "%s", e.text);
 }
 
-Test(socket_port, keeps_output_for_the_first_client)
+WholeTest(socket_port, keeps_output_for_the_first_client)
 {
 	int fd;
 
@@ -348,7 +349,7 @@ Test(socket_port, keeps_output_for_the_first_client)
 	close(fd);
 }
 
-Test(socket_port, drops_output_that_nobody_is_there_for)
+WholeTest(socket_port, drops_output_that_nobody_is_there_for)
 {
 	const unsigned kept = SOCKET_PORT_KEEP / SOCKET_PORT_CHUNK;
 	int fd;
@@ -363,7 +364,7 @@ Test(socket_port, drops_output_that_nobody_is_there_for)
 	close(fd);
 }
 
-Test(socket_port, a_client_that_does_not_read_makes_the_guest_wait)
+WholeTest(socket_port, a_client_that_does_not_read_makes_the_guest_wait)
 {
 	unsigned n;
 	int fd;
@@ -381,7 +382,7 @@ Test(socket_port, a_client_that_does_not_read_makes_the_guest_wait)
 	close(fd);
 }
 
-Test(socket_port, a_client_that_leaves_frees_a_guest_that_waits)
+WholeTest(socket_port, a_client_that_leaves_frees_a_guest_that_waits)
 {
 	int fd;
 
@@ -399,7 +400,7 @@ Test(socket_port, a_client_that_leaves_frees_a_guest_that_waits)
 	close(fd);
 }
 
-Test(socket_port, a_guest_that_does_not_read_makes_the_client_wait)
+WholeTest(socket_port, a_guest_that_does_not_read_makes_the_client_wait)
 {
 	char buf[65536];
 	size_t sent = 0;
@@ -426,7 +427,7 @@ Test(socket_port, a_guest_that_does_not_read_makes_the_client_wait)
 	close(fd);
 }
 
-Test(socket_port, what_a_client_sent_outlives_it)
+WholeTest(socket_port, what_a_client_sent_outlives_it)
 {
 	char buf[20000];
 	int fd;
@@ -452,7 +453,7 @@ Test(socket_port, what_a_client_sent_outlives_it)
 	close(fd);
 }
 
-Test(socket_port, a_client_gone_with_input_left_does_not_keep_the_loop_busy)
+WholeTest(socket_port, a_client_gone_with_input_left_does_not_keep_the_loop_busy)
 {
 	struct timespec before, after;
 	clockid_t clock;
@@ -472,7 +473,7 @@ Test(socket_port, a_client_gone_with_input_left_does_not_keep_the_loop_busy)
 	cr_expect_lt((after.tv_sec - before.tv_sec) * 1000000000L + after.tv_nsec - before.tv_nsec, 10000000L);
 }
 
-Test(socket_port, an_answer_reaches_who_has_stopped_sending)
+WholeTest(socket_port, an_answer_reaches_who_has_stopped_sending)
 {
 	int fd;
 
@@ -488,7 +489,7 @@ Test(socket_port, an_answer_reaches_who_has_stopped_sending)
 	wait_until_free();
 }
 
-Test(socket_port, the_next_client_waits_in_line)
+WholeTest(socket_port, the_next_client_waits_in_line)
 {
 	int first, second;
 
@@ -509,7 +510,7 @@ Test(socket_port, the_next_client_waits_in_line)
 	close(second);
 }
 
-Test(socket_port, many_clients_one_after_another)
+WholeTest(socket_port, many_clients_one_after_another)
 {
 	cr_assert_eq(open_port(), 0, "%s", e.text);
 	for (size_t i = 1; i <= 300; i++) {
@@ -521,7 +522,7 @@ Test(socket_port, many_clients_one_after_another)
 	}
 }
 
-Test(socket_port, nothing_is_called_after_it_is_closed)
+WholeTest(socket_port, nothing_is_called_after_it_is_closed)
 {
 	int fd;
 
@@ -536,20 +537,9 @@ Test(socket_port, nothing_is_called_after_it_is_closed)
 	close(fd);
 }
 
-static unsigned count_fds(void)
+WholeTest(socket_port, leaks_no_descriptors)
 {
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-Test(socket_port, leaks_no_descriptors)
-{
-	unsigned before = count_fds();
+	unsigned before = open_fds();
 
 	for (unsigned i = 0; i < 3; i++) {
 		struct socket_port *first;
@@ -566,5 +556,5 @@ Test(socket_port, leaks_no_descriptors)
 		port = NULL;
 		close(fd);
 	}
-	cr_expect_eq(count_fds(), before);
+	cr_expect_eq(open_fds(), before);
 }

@@ -1,81 +1,33 @@
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "backends/vhost_net.h"
 #include "lib/cleanup.h"
-#include "tests/fake/datapath_conformance.h"
 #include "tests/fake/fake_device.h"
 #include "tests/fake/fake_transport.h"
-#include "tests/fake/vhost_kernel_fake.h"
-#include "vmm/loop_thread.h"
+#include "tests/unit/vhost_rig.h"
 
-#define BIT(n)    (1ull << (n))
-#define VERSION_1 BIT(VIRTIO_F_VERSION_1)
-#define SIZE      8
-#define NPAIRS    2
-#define NQUEUES   (2 * NPAIRS)
+#define NPAIRS  2
+#define NQUEUES (2 * NPAIRS)
 
-static struct vhost_fake f;
-static struct driver_mem m;
-static struct driver_ring ring[NQUEUES];
-static struct queue_stats stats[NQUEUES];
-static struct datapath_queue q[NQUEUES];
-static struct datapath_setup setup;
-static struct loop_thread thread;
 static struct vhost_net_config c;
-static struct datapath *dp;
-static struct err e;
 static int tap[NPAIRS];
 
 static void init(void)
 {
-	cr_assert_eq(loop_thread_start(&thread, "test", -1, &e), 0);
-	vhost_fake_init(&f, VHOST_FAKE_NET);
-	driver_mem_init(&m);
-	for (unsigned i = 0; i < NQUEUES; i++) {
-		driver_ring_init(&ring[i], &m, SIZE, 0, 0);
-		driver_ring_queue(&ring[i], &q[i]);
-		q[i].index = i;
-		q[i].stats = &stats[i];
-		q[i].kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		q[i].call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	}
-	setup = (struct datapath_setup){.mem = &m.mem, .features = VERSION_1, .nqueues = NQUEUES, .queue = q};
 	for (unsigned i = 0; i < NPAIRS; i++)
 		tap[i] = eventfd(0, EFD_CLOEXEC);
+	rig_init(VHOST_FAKE_NET, NQUEUES);
 	c = (struct vhost_net_config){.name = "net0", .taps = tap, .npairs = NPAIRS, .loop = thread.loop};
 }
 
-static void fini(void)
-{
-	if (dp)
-		dp->ops->destroy(dp);
-	loop_thread_stop(&thread);
-	vhost_fake_fini(&f);
-}
-
-TestSuite(vhost_net, .init = init, .fini = fini, .timeout = 60);
-
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
+TestSuite(vhost_net, .init = init, .fini = teardown_once, .timeout = 60);
 
 static void make(unsigned npairs)
 {
@@ -85,95 +37,14 @@ static void make(unsigned npairs)
 	vhost_fake_log(&f);
 }
 
-static int started;
-
-static void start_on_loop(void *arg)
-{
-	started = dp->ops->start(dp, arg);
-}
-
-static void stop_on_loop(void *arg)
-{
-	dp->ops->stop(dp, arg);
-}
-
-static int start(struct datapath_setup *s)
-{
-	evloop_call(thread.loop, start_on_loop, s);
-	return started;
-}
-
-static void stop(struct datapath_setup *s)
-{
-	evloop_call(thread.loop, stop_on_loop, s);
-}
-
-static struct datapath_setup some(unsigned first, unsigned n)
-{
-	struct datapath_setup s = setup;
-
-	s.nqueues = n;
-	s.queue = &q[first];
-	return s;
-}
-
-static char expected[8192];
-static size_t expected_len;
-
-static void expect(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void expect(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	expected_len += (size_t)vsnprintf(expected + expected_len, sizeof(expected) - expected_len, fmt, ap);
-	va_end(ap);
-}
-
-static void expect_memory(unsigned file)
-{
-	expect("%u SET_MEM_TABLE %#llx+%#llx %#llx+%#llx\n", file, (unsigned long long)m.mem.region[0].gpa,
-	       (unsigned long long)m.mem.region[0].size, (unsigned long long)m.mem.region[1].gpa,
-	       (unsigned long long)m.mem.region[1].size);
-}
-
-static void expect_vring(unsigned file, unsigned vring)
-{
-	const struct datapath_queue *k = &q[2 * file + vring];
-
-	expect("%u SET_VRING_NUM %u %u\n", file, vring, k->size);
-	expect("%u SET_VRING_BASE %u %u\n", file, vring, k->next);
-	expect("%u SET_VRING_ADDR %u %#llx %#llx %#llx\n", file, vring, (unsigned long long)k->desc,
-	       (unsigned long long)k->avail, (unsigned long long)k->used);
-	expect("%u SET_VRING_KICK %u %d\n", file, vring, k->kick_fd);
-	expect("%u SET_VRING_CALL %u %d\n", file, vring, k->call_fd);
-	expect("%u SET_VRING_ERR %u fd\n", file, vring);
-}
-
 static void expect_backend(unsigned file, unsigned vring, bool on)
 {
 	expect("%u NET_SET_BACKEND %u %d\n", file, vring, on ? tap[file] : -1);
 }
 
-static void expect_given_back(unsigned file, unsigned vring)
-{
-	expect("%u GET_VRING_BASE %u\n", file, vring);
-	expect("%u SET_VRING_KICK %u -1\n%u SET_VRING_CALL %u -1\n%u SET_VRING_ERR %u -1\n", file, vring, file,
-	       vring, file, vring);
-}
-
-static void as_expected(void)
-{
-	const char *got = vhost_fake_log(&f);
-
-	cr_expect_str_eq(got, expected, "expected:\n%sgot:\n%s", expected, got);
-	expected_len = 0;
-	expected[0] = '\0';
-}
-
 /* --- opening --- */
 
-Test(vhost_net, each_pair_is_a_file_of_its_own)
+WholeTest(vhost_net, each_pair_is_a_file_of_its_own)
 {
 	c.path = NULL;
 	dp = vhost_net_new(&c, &e);
@@ -182,7 +53,7 @@ Test(vhost_net, each_pair_is_a_file_of_its_own)
 	cr_expect_str_eq(vhost_fake_log(&f), "0 SET_OWNER\n0 GET_FEATURES\n1 SET_OWNER\n1 GET_FEATURES\n");
 }
 
-Test(vhost_net, a_host_without_it_is_told_what_to_do)
+WholeTest(vhost_net, a_host_without_it_is_told_what_to_do)
 {
 	f.open_errno = ENOENT;
 	cr_expect_not(vhost_net_new(&c, &e));
@@ -191,7 +62,7 @@ Test(vhost_net, a_host_without_it_is_told_what_to_do)
 	cr_expect(strstr(e.text, "modprobe vhost_net"), "%s", e.text);
 }
 
-Test(vhost_net, a_second_pair_that_cannot_be_leaves_nothing_of_the_first)
+WholeTest(vhost_net, a_second_pair_that_cannot_be_leaves_nothing_of_the_first)
 {
 	const unsigned before = open_fds();
 
@@ -202,18 +73,17 @@ Test(vhost_net, a_second_pair_that_cannot_be_leaves_nothing_of_the_first)
 	cr_expect_eq(open_fds(), before);
 }
 
-Test(vhost_net, nothing_stays_open_when_it_ends)
+WholeTest(vhost_net, nothing_stays_open_when_it_ends)
 {
 	const unsigned before = open_fds();
 
 	make(NPAIRS);
-	dp->ops->destroy(dp);
-	dp = NULL;
+	destroy_datapath();
 	cr_expect_eq(open_fds(), before);
 	cr_expect_eq(fcntl(tap[1], F_GETFD), FD_CLOEXEC, "the taps are not its own");
 }
 
-Test(vhost_net, busy_polling_is_set_on_both_vrings_of_each_pair)
+WholeTest(vhost_net, busy_polling_is_set_on_both_vrings_of_each_pair)
 {
 	c.busy_poll_us = 50;
 	make(NPAIRS);
@@ -223,7 +93,7 @@ Test(vhost_net, busy_polling_is_set_on_both_vrings_of_each_pair)
 	}
 }
 
-Test(vhost_net, a_kernel_without_busy_polling_is_called_so)
+WholeTest(vhost_net, a_kernel_without_busy_polling_is_called_so)
 {
 	const unsigned before = open_fds();
 
@@ -246,7 +116,7 @@ static struct datapath_offer offered(void)
 	return offer;
 }
 
-Test(vhost_net, offers_what_the_kernel_says_of_rings)
+WholeTest(vhost_net, offers_what_the_kernel_says_of_rings)
 {
 	struct datapath_offer offer;
 
@@ -264,7 +134,7 @@ Test(vhost_net, offers_what_the_kernel_says_of_rings)
 	cr_expect_eq(offer.adds, 0);
 }
 
-Test(vhost_net, has_a_say_in_packed_rings_and_no_for_an_answer)
+WholeTest(vhost_net, has_a_say_in_packed_rings_and_no_for_an_answer)
 {
 	f.features |= BIT(VIRTIO_F_RING_PACKED); /* none does, today */
 	f.features &= ~(BIT(VIRTIO_F_RING_RESET) | BIT(VIRTIO_NET_F_MRG_RXBUF));
@@ -277,7 +147,7 @@ Test(vhost_net, has_a_say_in_packed_rings_and_no_for_an_answer)
 	cr_expect_not(offered().features & BIT(VIRTIO_F_RING_RESET));
 }
 
-Test(vhost_net, is_silent_on_what_the_tap_does)
+WholeTest(vhost_net, is_silent_on_what_the_tap_does)
 {
 	static const unsigned taps[] = {VIRTIO_NET_F_CSUM,      VIRTIO_NET_F_GUEST_CSUM,
 					VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
@@ -292,7 +162,7 @@ Test(vhost_net, is_silent_on_what_the_tap_does)
 	}
 }
 
-Test(vhost_net, is_told_of_no_feature_it_does_not_know)
+WholeTest(vhost_net, is_told_of_no_feature_it_does_not_know)
 {
 	make(1);
 	setup.nqueues = 2;
@@ -304,7 +174,7 @@ Test(vhost_net, is_told_of_no_feature_it_does_not_know)
 	stop(&setup);
 }
 
-Test(vhost_net, never_makes_the_header_itself)
+WholeTest(vhost_net, never_makes_the_header_itself)
 {
 	f.features = UINT64_MAX;
 	make(1);
@@ -319,14 +189,13 @@ Test(vhost_net, never_makes_the_header_itself)
 
 /* --- start and stop --- */
 
-Test(vhost_net, starts_with_the_taps_last)
+WholeTest(vhost_net, starts_with_the_taps_last)
 {
 	make(NPAIRS);
 	q[2].next = 0;
 	cr_assert_eq(start(&setup), 0);
 	for (unsigned i = 0; i < NPAIRS; i++) {
-		expect("%u SET_FEATURES %#llx\n", i, VERSION_1);
-		expect_memory(i);
+		expect_life(i);
 		expect_vring(i, 0);
 		expect_vring(i, 1);
 		expect_backend(i, 0, true);
@@ -336,7 +205,7 @@ Test(vhost_net, starts_with_the_taps_last)
 	stop(&setup);
 }
 
-Test(vhost_net, stops_with_the_taps_first)
+WholeTest(vhost_net, stops_with_the_taps_first)
 {
 	make(NPAIRS);
 	cr_assert_eq(start(&setup), 0);
@@ -349,17 +218,15 @@ Test(vhost_net, stops_with_the_taps_first)
 		expect_given_back(i, 1);
 	}
 	as_expected();
-	cr_expect_eq(f.mistakes, 0);
 }
 
-Test(vhost_net, the_second_pair_alone_leaves_the_first_alone)
+WholeTest(vhost_net, the_second_pair_alone_leaves_the_first_alone)
 {
 	struct datapath_setup s = some(2, 2);
 
 	make(NPAIRS);
 	cr_assert_eq(start(&s), 0);
-	expect("1 SET_FEATURES %#llx\n", VERSION_1);
-	expect_memory(1);
+	expect_life(1);
 	expect_vring(1, 0);
 	expect_vring(1, 1);
 	expect_backend(1, 0, true);
@@ -373,7 +240,7 @@ Test(vhost_net, the_second_pair_alone_leaves_the_first_alone)
 	as_expected();
 }
 
-Test(vhost_net, a_queue_started_later_changes_neither_features_nor_memory)
+WholeTest(vhost_net, a_queue_started_later_changes_neither_features_nor_memory)
 {
 	struct datapath_setup rx = some(0, 1), tx = some(1, 1);
 
@@ -392,7 +259,7 @@ Test(vhost_net, a_queue_started_later_changes_neither_features_nor_memory)
 	stop(&tx);
 }
 
-Test(vhost_net, features_and_memory_are_told_anew_in_each_life)
+WholeTest(vhost_net, features_and_memory_are_told_anew_in_each_life)
 {
 	make(1);
 	setup.nqueues = 2;
@@ -407,7 +274,7 @@ Test(vhost_net, features_and_memory_are_told_anew_in_each_life)
 	stop(&setup);
 }
 
-Test(vhost_net, a_tap_that_is_refused_undoes_all_that_was_started)
+WholeTest(vhost_net, a_tap_that_is_refused_undoes_all_that_was_started)
 {
 	make(NPAIRS);
 	for (unsigned after = 0; after < NQUEUES; after++) {
@@ -424,10 +291,9 @@ Test(vhost_net, a_tap_that_is_refused_undoes_all_that_was_started)
 	}
 	cr_expect_eq(start(&setup), 0);
 	stop(&setup);
-	cr_expect_eq(f.mistakes, 0);
 }
 
-Test(vhost_net, a_second_pair_that_fails_undoes_the_first)
+WholeTest(vhost_net, a_second_pair_that_fails_undoes_the_first)
 {
 	const gpa_t desc = q[3].desc;
 	unsigned before;
@@ -448,33 +314,24 @@ Test(vhost_net, a_second_pair_that_fails_undoes_the_first)
 
 /* --- what every datapath must do --- */
 
-static void conforms(unsigned npairs, uint64_t features, uint16_t size)
+static void pairs_conform(unsigned npairs, uint64_t features, uint16_t size)
 {
-	struct datapath_conformance t = {.loop = thread.loop,
-					 .features = VERSION_1 | features,
-					 .nqueues = 2 * npairs,
-					 .size = size};
-	const char *fault;
-
 	make(npairs);
-	t.dp = dp;
-	fault = datapath_conforms(&t);
-	cr_expect_not(fault, "%s", fault);
-	cr_expect_eq(f.mistakes, 0);
+	conforms(features, 2 * npairs, size);
 	for (unsigned i = 0; i < 2 * npairs; i++) {
 		cr_expect_not(f.file[i / 2].vring[i % 2].on);
 		cr_expect_gt(f.file[i / 2].vring[i % 2].served, 100);
 	}
 }
 
-Test(vhost_net, conforms_with_one_pair)
+WholeTest(vhost_net, conforms_with_one_pair)
 {
-	conforms(1, 0, 64);
+	pairs_conform(1, 0, 64);
 }
 
-Test(vhost_net, conforms_with_two_pairs_and_event_idx)
+WholeTest(vhost_net, conforms_with_two_pairs_and_event_idx)
 {
-	conforms(2, BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_NET_F_MRG_RXBUF), 256);
+	pairs_conform(2, BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_NET_F_MRG_RXBUF), 256);
 }
 
 /* --- under the core --- */
@@ -518,7 +375,7 @@ static bool comes_back(struct driver_ring *r)
 	return false;
 }
 
-Test(vhost_net, what_was_kicked_before_the_start_is_served)
+WholeTest(vhost_net, what_was_kicked_before_the_start_is_served)
 {
 	struct driver_buf buf = {driver_mem_alloc(&m, 16, 16), 16, false};
 
@@ -532,7 +389,7 @@ Test(vhost_net, what_was_kicked_before_the_start_is_served)
 	virtio_fini(&d.dev);
 }
 
-Test(vhost_net, a_broken_ring_makes_the_device_need_a_reset_and_a_reset_mends_it)
+WholeTest(vhost_net, a_broken_ring_makes_the_device_need_a_reset_and_a_reset_mends_it)
 {
 	under_the_core();
 	live(0);
@@ -548,7 +405,7 @@ Test(vhost_net, a_broken_ring_makes_the_device_need_a_reset_and_a_reset_mends_it
 	cr_expect_not(f.file[0].vring[1].on);
 }
 
-Test(vhost_net, a_device_of_another_kind_is_refused)
+WholeTest(vhost_net, a_device_of_another_kind_is_refused)
 {
 	make(1);
 	fake_device_init(&d, &m.mem, thread.loop);

@@ -85,7 +85,7 @@ static bool told(void)
 	return gone[0] == 1 && gone[1] == 1;
 }
 
-Test(vhost_net_tap, each_pair_is_told_once)
+WholeTest(vhost_net_tap, each_pair_is_told_once)
 {
 	cr_assert_eq(start(&setup), 0);
 	cr_expect_eq(gone[0], 0);
@@ -99,7 +99,7 @@ Test(vhost_net_tap, each_pair_is_told_once)
 	fini();
 }
 
-Test(vhost_net_tap, one_that_went_while_nobody_looked_is_seen_at_the_start)
+WholeTest(vhost_net_tap, one_that_went_while_nobody_looked_is_seen_at_the_start)
 {
 	remove_interface();
 	usleep(2000);
@@ -110,7 +110,7 @@ Test(vhost_net_tap, one_that_went_while_nobody_looked_is_seen_at_the_start)
 	fini();
 }
 
-Test(vhost_net_tap, what_becomes_of_other_interfaces_does_not_matter)
+WholeTest(vhost_net_tap, what_becomes_of_other_interfaces_does_not_matter)
 {
 	struct net_port *other;
 
@@ -125,7 +125,7 @@ Test(vhost_net_tap, what_becomes_of_other_interfaces_does_not_matter)
 	fini();
 }
 
-Test(vhost_net_tap, nobody_is_told_after_the_stop)
+WholeTest(vhost_net_tap, nobody_is_told_after_the_stop)
 {
 	struct datapath_setup first = some(0, 2), second = some(2, 2);
 
@@ -138,7 +138,7 @@ Test(vhost_net_tap, nobody_is_told_after_the_stop)
 	fini();
 }
 
-Test(vhost_net_tap, a_pair_that_still_runs_is_told)
+WholeTest(vhost_net_tap, a_pair_that_still_runs_is_told)
 {
 	struct datapath_setup first = some(0, 2), second = some(2, 2);
 

@@ -1,86 +1,28 @@
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <linux/vhost.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_vsock.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "backends/vhost_vsock.h"
 #include "devices/virtio/generic.h"
 #include "lib/cleanup.h"
-#include "tests/fake/datapath_conformance.h"
 #include "tests/fake/fake_transport.h"
-#include "tests/fake/vhost_kernel_fake.h"
-#include "vmm/loop_thread.h"
+#include "tests/unit/vhost_rig.h"
 
-#define BIT(n)    (1ull << (n))
-#define VERSION_1 BIT(VIRTIO_F_VERSION_1)
-#define SIZE      8
-#define NQUEUES   2
+#define NQUEUES 2
 
-static struct vhost_fake f;
-static struct driver_mem m;
-static struct driver_ring ring[NQUEUES];
-static struct queue_stats stats[NQUEUES];
-static struct datapath_queue q[NQUEUES];
-static struct datapath_setup setup;
-static struct loop_thread thread;
 static struct vhost_vsock_config c;
-static struct datapath *dp;
-static struct err e;
-static _Atomic unsigned failures;
 
 static void init(void)
 {
-	cr_assert_eq(loop_thread_start(&thread, "test", -1, &e), 0);
-	vhost_fake_init(&f, VHOST_FAKE_VSOCK);
-	driver_mem_init(&m);
-	for (unsigned i = 0; i < NQUEUES; i++) {
-		driver_ring_init(&ring[i], &m, SIZE, 0, 0);
-		driver_ring_queue(&ring[i], &q[i]);
-		q[i].index = i;
-		q[i].stats = &stats[i];
-		q[i].kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		q[i].call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	}
-	setup = (struct datapath_setup){.mem = &m.mem, .features = VERSION_1, .nqueues = NQUEUES, .queue = q};
+	rig_init(VHOST_FAKE_VSOCK, NQUEUES);
 	c = (struct vhost_vsock_config){.name = "vsock0", .cid = 42, .loop = thread.loop};
 }
 
-static void fini(void)
-{
-	if (dp)
-		dp->ops->destroy(dp);
-	loop_thread_stop(&thread);
-	vhost_fake_fini(&f);
-}
-
-TestSuite(vhost_vsock, .init = init, .fini = fini, .timeout = 60);
-
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-static void on_failed(void *opaque, int err)
-{
-	(void)opaque;
-	(void)err;
-	failures++;
-}
-
-static const struct datapath_events events = {.failed = on_failed};
+TestSuite(vhost_vsock, .init = init, .fini = teardown_once, .timeout = 60);
 
 static void make(void)
 {
@@ -90,91 +32,14 @@ static void make(void)
 	vhost_fake_log(&f);
 }
 
-static int started;
-
-static void start_on_loop(void *arg)
-{
-	started = dp->ops->start(dp, arg);
-}
-
-static void stop_on_loop(void *arg)
-{
-	dp->ops->stop(dp, arg);
-}
-
-static int start(struct datapath_setup *s)
-{
-	evloop_call(thread.loop, start_on_loop, s);
-	return started;
-}
-
-static void stop(struct datapath_setup *s)
-{
-	evloop_call(thread.loop, stop_on_loop, s);
-}
-
-static struct datapath_setup only(unsigned i)
-{
-	struct datapath_setup s = setup;
-
-	s.nqueues = 1;
-	s.queue = &q[i];
-	return s;
-}
-
-static char expected[8192];
-static size_t expected_len;
-
-static void expect(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void expect(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	expected_len += (size_t)vsnprintf(expected + expected_len, sizeof(expected) - expected_len, fmt, ap);
-	va_end(ap);
-}
-
-static void expect_life(void)
-{
-	expect("0 SET_FEATURES %#llx\n", VERSION_1);
-	expect("0 SET_MEM_TABLE %#llx+%#llx %#llx+%#llx\n", (unsigned long long)m.mem.region[0].gpa,
-	       (unsigned long long)m.mem.region[0].size, (unsigned long long)m.mem.region[1].gpa,
-	       (unsigned long long)m.mem.region[1].size);
-}
-
-static void expect_vring(unsigned i)
-{
-	expect("0 SET_VRING_NUM %u %u\n0 SET_VRING_BASE %u %u\n", i, q[i].size, i, q[i].next);
-	expect("0 SET_VRING_ADDR %u %#llx %#llx %#llx\n", i, (unsigned long long)q[i].desc,
-	       (unsigned long long)q[i].avail, (unsigned long long)q[i].used);
-	expect("0 SET_VRING_KICK %u %d\n0 SET_VRING_CALL %u %d\n", i, q[i].kick_fd, i, q[i].call_fd);
-	expect("0 SET_VRING_ERR %u fd\n", i);
-}
-
-static void expect_given_back(unsigned i)
-{
-	expect("0 GET_VRING_BASE %u\n", i);
-	expect("0 SET_VRING_KICK %u -1\n0 SET_VRING_CALL %u -1\n0 SET_VRING_ERR %u -1\n", i, i, i);
-}
-
 static void expect_idle(unsigned i)
 {
 	expect("0 SET_VRING_NUM %u 1\n0 SET_VRING_BASE %u 0\n0 SET_VRING_ADDR %u idle\n", i, i, i);
 }
 
-static void as_expected(void)
-{
-	const char *got = vhost_fake_log(&f);
-
-	cr_expect_str_eq(got, expected, "expected:\n%sgot:\n%s", expected, got);
-	expected_len = 0;
-	expected[0] = '\0';
-}
-
 /* --- opening --- */
 
-Test(vhost_vsock, takes_the_cid)
+WholeTest(vhost_vsock, takes_the_cid)
 {
 	dp = vhost_vsock_new(&c, &e);
 	cr_assert(dp);
@@ -182,7 +47,7 @@ Test(vhost_vsock, takes_the_cid)
 	cr_expect_str_eq(vhost_fake_log(&f), "0 SET_OWNER\n0 GET_FEATURES\n0 VSOCK_SET_GUEST_CID 42\n");
 }
 
-Test(vhost_vsock, a_host_without_it_is_told_what_to_do)
+WholeTest(vhost_vsock, a_host_without_it_is_told_what_to_do)
 {
 	f.open_errno = ENOENT;
 	cr_expect_not(vhost_vsock_new(&c, &e));
@@ -190,7 +55,7 @@ Test(vhost_vsock, a_host_without_it_is_told_what_to_do)
 	cr_expect(strstr(e.text, "modprobe vhost_vsock"), "%s", e.text);
 }
 
-Test(vhost_vsock, reserved_cids_are_refused)
+WholeTest(vhost_vsock, reserved_cids_are_refused)
 {
 	static const uint64_t bad[] = {0, 1, 2, UINT32_MAX, (uint64_t)UINT32_MAX + 1, UINT64_MAX};
 	static const uint64_t good[] = {3, UINT32_MAX - 1};
@@ -206,12 +71,11 @@ Test(vhost_vsock, reserved_cids_are_refused)
 		c.cid = good[i];
 		make();
 		cr_expect_eq(f.cid, good[i]);
-		dp->ops->destroy(dp);
-		dp = NULL;
+		destroy_datapath();
 	}
 }
 
-Test(vhost_vsock, a_cid_that_is_taken_is_explained)
+WholeTest(vhost_vsock, a_cid_that_is_taken_is_explained)
 {
 	const unsigned before = open_fds();
 
@@ -224,17 +88,16 @@ Test(vhost_vsock, a_cid_that_is_taken_is_explained)
 	cr_expect_eq(open_fds(), before);
 }
 
-Test(vhost_vsock, nothing_stays_open_when_it_ends)
+WholeTest(vhost_vsock, nothing_stays_open_when_it_ends)
 {
 	const unsigned before = open_fds();
 
 	make();
-	dp->ops->destroy(dp);
-	dp = NULL;
+	destroy_datapath();
 	cr_expect_eq(open_fds(), before);
 }
 
-Test(vhost_vsock, offers_what_the_kernel_says)
+WholeTest(vhost_vsock, offers_what_the_kernel_says)
 {
 	struct datapath_offer offer;
 
@@ -249,7 +112,7 @@ Test(vhost_vsock, offers_what_the_kernel_says)
 	cr_expect(offer.drains);
 }
 
-Test(vhost_vsock, the_configuration_is_the_cid)
+WholeTest(vhost_vsock, the_configuration_is_the_cid)
 {
 	static const uint8_t cid[] = {0x04, 0x03, 0x02, 0x01, 0, 0, 0, 0};
 	uint8_t got[8];
@@ -266,32 +129,31 @@ Test(vhost_vsock, the_configuration_is_the_cid)
 
 /* --- start and stop --- */
 
-Test(vhost_vsock, starts_with_the_switch_last)
+WholeTest(vhost_vsock, starts_with_the_switch_last)
 {
 	make();
 	cr_assert_eq(start(&setup), 0);
-	expect_life();
-	expect_vring(0);
-	expect_vring(1);
+	expect_life(0);
+	expect_vring(0, 0);
+	expect_vring(0, 1);
 	expect("0 VSOCK_SET_RUNNING 1\n");
 	as_expected();
 	stop(&setup);
 	expect("0 VSOCK_SET_RUNNING 0\n");
-	expect_given_back(0);
-	expect_given_back(1);
+	expect_given_back(0, 0);
+	expect_given_back(0, 1);
 	as_expected();
-	cr_expect_eq(f.mistakes, 0);
 }
 
-Test(vhost_vsock, a_queue_that_is_not_used_gets_an_empty_ring)
+WholeTest(vhost_vsock, a_queue_that_is_not_used_gets_an_empty_ring)
 {
-	struct datapath_setup tx = only(1);
+	struct datapath_setup tx = some(1, 1);
 
 	make();
 	cr_assert_eq(start(&tx), 0);
-	expect_life();
+	expect_life(0);
 	expect_idle(0);
-	expect_vring(1);
+	expect_vring(0, 1);
 	expect("0 VSOCK_SET_RUNNING 1\n");
 	as_expected();
 	cr_expect(f.file[0].vring[0].on);
@@ -299,9 +161,9 @@ Test(vhost_vsock, a_queue_that_is_not_used_gets_an_empty_ring)
 	stop(&tx);
 }
 
-Test(vhost_vsock, a_queue_stopped_alone_is_let_go_of_and_the_other_runs_on)
+WholeTest(vhost_vsock, a_queue_stopped_alone_is_let_go_of_and_the_other_runs_on)
 {
-	struct datapath_setup rx = only(0), tx = only(1);
+	struct datapath_setup rx = some(0, 1), tx = some(1, 1);
 	eventfd_t kicks;
 
 	make();
@@ -309,7 +171,7 @@ Test(vhost_vsock, a_queue_stopped_alone_is_let_go_of_and_the_other_runs_on)
 	vhost_fake_log(&f);
 	stop(&rx);
 	expect("0 VSOCK_SET_RUNNING 0\n");
-	expect_given_back(0);
+	expect_given_back(0, 0);
 	expect_idle(0);
 	expect("0 VSOCK_SET_RUNNING 1\n");
 	as_expected();
@@ -319,7 +181,7 @@ Test(vhost_vsock, a_queue_stopped_alone_is_let_go_of_and_the_other_runs_on)
 
 	cr_assert_eq(start(&rx), 0);
 	expect("0 VSOCK_SET_RUNNING 0\n");
-	expect_vring(0);
+	expect_vring(0, 0);
 	expect("0 VSOCK_SET_RUNNING 1\n");
 	as_expected();
 	cr_expect_eq(eventfd_read(q[1].kick_fd, &kicks), 0, "what was kicked meanwhile is lost");
@@ -328,13 +190,13 @@ Test(vhost_vsock, a_queue_stopped_alone_is_let_go_of_and_the_other_runs_on)
 	cr_expect_not(f.file[0].vring[0].on || f.file[0].vring[1].on);
 }
 
-Test(vhost_vsock, a_queue_that_does_not_start_leaves_the_other_running)
+WholeTest(vhost_vsock, a_queue_that_does_not_start_leaves_the_other_running)
 {
 	static const unsigned long requests[] = {
 		VHOST_SET_VRING_NUM,  VHOST_SET_VRING_BASE, VHOST_SET_VRING_ADDR,    VHOST_SET_VRING_KICK,
 		VHOST_SET_VRING_CALL, VHOST_SET_VRING_ERR,  VHOST_VSOCK_SET_RUNNING,
 	};
-	struct datapath_setup rx = only(0), tx = only(1);
+	struct datapath_setup rx = some(0, 1), tx = some(1, 1);
 	unsigned before;
 
 	make();
@@ -353,12 +215,11 @@ Test(vhost_vsock, a_queue_that_does_not_start_leaves_the_other_running)
 	cr_expect_eq(failures, 0);
 	cr_expect_eq(start(&rx), 0);
 	stop(&setup);
-	cr_expect_eq(f.mistakes, 0);
 }
 
-Test(vhost_vsock, one_that_cannot_go_on_has_failed)
+WholeTest(vhost_vsock, one_that_cannot_go_on_has_failed)
 {
-	struct datapath_setup rx = only(0), tx = only(1);
+	struct datapath_setup rx = some(0, 1), tx = some(1, 1);
 
 	make();
 	cr_assert_eq(start(&setup), 0);
@@ -372,9 +233,9 @@ Test(vhost_vsock, one_that_cannot_go_on_has_failed)
 	stop(&setup);
 }
 
-Test(vhost_vsock, the_rest_of_one_that_does_not_stop_has_failed)
+WholeTest(vhost_vsock, the_rest_of_one_that_does_not_stop_has_failed)
 {
-	struct datapath_setup rx = only(0), tx = only(1);
+	struct datapath_setup rx = some(0, 1), tx = some(1, 1);
 
 	make();
 	cr_assert_eq(start(&setup), 0);
@@ -386,7 +247,7 @@ Test(vhost_vsock, the_rest_of_one_that_does_not_stop_has_failed)
 	cr_expect_eq(failures, 1);
 }
 
-Test(vhost_vsock, a_start_that_fails_leaves_nothing)
+WholeTest(vhost_vsock, a_start_that_fails_leaves_nothing)
 {
 	unsigned before;
 
@@ -408,35 +269,23 @@ Test(vhost_vsock, a_start_that_fails_leaves_nothing)
 
 /* --- what every datapath must do --- */
 
-static void conforms(uint64_t features)
+WholeTest(vhost_vsock, conforms)
 {
-	struct datapath_conformance t = {.loop = thread.loop,
-					 .features = VERSION_1 | features,
-					 .nqueues = NQUEUES,
-					 .size = 64};
-	const char *fault;
-
 	make();
-	t.dp = dp;
-	fault = datapath_conforms(&t);
-	cr_expect_not(fault, "%s", fault);
-	cr_expect_eq(f.mistakes, 0);
+	conforms(0, NQUEUES, 64);
 	cr_expect_eq(failures, 0);
 }
 
-Test(vhost_vsock, conforms)
+WholeTest(vhost_vsock, conforms_with_event_idx)
 {
-	conforms(0);
-}
-
-Test(vhost_vsock, conforms_with_event_idx)
-{
-	conforms(BIT(VIRTIO_RING_F_EVENT_IDX));
+	make();
+	conforms(BIT(VIRTIO_RING_F_EVENT_IDX), NQUEUES, 64);
+	cr_expect_eq(failures, 0);
 }
 
 /* --- as the device is put together --- */
 
-Test(vhost_vsock, events_are_left_where_they_are)
+WholeTest(vhost_vsock, events_are_left_where_they_are)
 {
 	struct driver_ring event;
 	struct fake_transport t;
@@ -492,5 +341,4 @@ Test(vhost_vsock, events_are_left_where_they_are)
 	virtio_unlock(dev);
 	virtio_fini(dev);
 	dev->ops->destroy(dev);
-	cr_expect_eq(f.mistakes, 0);
 }

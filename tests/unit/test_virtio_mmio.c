@@ -12,6 +12,7 @@
 #include "lib/cleanup.h"
 #include "tests/fake/fake_core.h"
 #include "tests/fake/fake_vmevent.h"
+#include "tests/unit/teardown.h"
 
 #define INDEX       3u
 #define BASE        (LAYOUT_VIRTIO_MMIO + INDEX * 0x1000)
@@ -63,8 +64,8 @@ static void teardown(void)
 	bus_fini(&mmio);
 }
 
-TestSuite(virtio_mmio, .init = setup, .fini = teardown);
-TestSuite(virtio_mmio_modes, .init = setup_unmade, .fini = teardown);
+TestSuite(virtio_mmio, .init = setup, .fini = teardown_once);
+TestSuite(virtio_mmio_modes, .init = setup_unmade, .fini = teardown_once);
 
 static uint32_t get(unsigned off)
 {
@@ -128,23 +129,23 @@ static void call(unsigned q)
 
 /* --- registers --- */
 
-Test(virtio_mmio, magic_value)
+WholeTest(virtio_mmio, magic_value)
 {
 	cr_expect_eq(get(VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
 }
 
-Test(virtio_mmio, version)
+WholeTest(virtio_mmio, version)
 {
 	cr_expect_eq(get(VIRTIO_MMIO_VERSION), 2);
 }
 
-Test(virtio_mmio, device_and_vendor)
+WholeTest(virtio_mmio, device_and_vendor)
 {
 	cr_expect_eq(get(VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_NET);
 	cr_expect_neq(get(VIRTIO_MMIO_VENDOR_ID), 0);
 }
 
-Test(virtio_mmio, features)
+WholeTest(virtio_mmio, features)
 {
 	for (unsigned sel = 0; sel < 4; sel++) {
 		put(VIRTIO_MMIO_DEVICE_FEATURES_SEL, sel);
@@ -156,7 +157,7 @@ Test(virtio_mmio, features)
 	cr_expect_eq(core.dev.accepted, 0x12300000000);
 }
 
-Test(virtio_mmio, queue_registers)
+WholeTest(virtio_mmio, queue_registers)
 {
 	put(VIRTIO_MMIO_QUEUE_SEL, 2);
 	cr_expect_eq(get(VIRTIO_MMIO_QUEUE_NUM_MAX), FAKE_QUEUE_MAX);
@@ -178,13 +179,13 @@ Test(virtio_mmio, queue_registers)
 	cr_expect_eq(get(VIRTIO_MMIO_QUEUE_READY), 0);
 }
 
-Test(virtio_mmio, a_queue_size_of_more_than_16_bits_is_not_cut)
+WholeTest(virtio_mmio, a_queue_size_of_more_than_16_bits_is_not_cut)
 {
 	put(VIRTIO_MMIO_QUEUE_NUM, 0x10040);
 	cr_expect_eq(core.dev.queue[0].size, FAKE_QUEUE_MAX);
 }
 
-Test(virtio_mmio, queues_that_do_not_exist)
+WholeTest(virtio_mmio, queues_that_do_not_exist)
 {
 	static const uint32_t sel[] = {FAKE_QUEUES, 63, 64, 0xffff, 0x10000, 0xffffffff};
 
@@ -205,20 +206,20 @@ Test(virtio_mmio, queues_that_do_not_exist)
 	}
 }
 
-Test(virtio_mmio, config_generation)
+WholeTest(virtio_mmio, config_generation)
 {
 	core.dev.config_generation = 0x12345;
 	cr_expect_eq(get(VIRTIO_MMIO_CONFIG_GENERATION), 0x12345);
 }
 
-Test(virtio_mmio, shared_memory_regions_are_none)
+WholeTest(virtio_mmio, shared_memory_regions_are_none)
 {
 	put(VIRTIO_MMIO_SHM_SEL, 0);
 	for (unsigned off = VIRTIO_MMIO_SHM_LEN_LOW; off <= VIRTIO_MMIO_SHM_BASE_HIGH; off += 4)
 		cr_expect_eq(get(off), 0xffffffff);
 }
 
-Test(virtio_mmio, config_space_at_every_width_and_offset)
+WholeTest(virtio_mmio, config_space_at_every_width_and_offset)
 {
 	for (unsigned len = 1; len <= 8; len++)
 		for (unsigned off = 0; off < 64; off++) {
@@ -243,7 +244,7 @@ Test(virtio_mmio, config_space_at_every_width_and_offset)
 }
 
 /* Every one but the config space: 32 bits, aligned, or nothing. */
-Test(virtio_mmio, registers_at_every_width_and_offset)
+WholeTest(virtio_mmio, registers_at_every_width_and_offset)
 {
 	for (unsigned running = 0; running < 2; running++) {
 		if (running)
@@ -269,7 +270,7 @@ Test(virtio_mmio, registers_at_every_width_and_offset)
 	cr_expect_eq(core.strays, 0);
 }
 
-Test(virtio_mmio, every_register_written_with_anything)
+WholeTest(virtio_mmio, every_register_written_with_anything)
 {
 	static const uint32_t values[] = {0, 1, 2, 0xff, 0xffff, 0x10000, 0x80000000, 0xffffffff};
 
@@ -286,7 +287,7 @@ Test(virtio_mmio, every_register_written_with_anything)
 	put(VIRTIO_MMIO_STATUS, 0);
 }
 
-Test(virtio_mmio, write_only_and_unknown_registers_read_zero)
+WholeTest(virtio_mmio, write_only_and_unknown_registers_read_zero)
 {
 	static const unsigned known[] = {0x00, 0x04, 0x08, 0x0c, 0x10, 0x34, 0xb0, 0xb4, 0xb8, 0xbc};
 
@@ -302,7 +303,7 @@ Test(virtio_mmio, write_only_and_unknown_registers_read_zero)
 
 /* --- life --- */
 
-Test(virtio_mmio, status)
+WholeTest(virtio_mmio, status)
 {
 	put(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	cr_expect_eq(get(VIRTIO_MMIO_STATUS), VIRTIO_CONFIG_S_ACKNOWLEDGE);
@@ -311,7 +312,7 @@ Test(virtio_mmio, status)
 	cr_expect_eq(core.resets, 1);
 }
 
-Test(virtio_mmio, reset_leaves_nothing_behind)
+WholeTest(virtio_mmio, reset_leaves_nothing_behind)
 {
 	run();
 	put(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
@@ -333,7 +334,7 @@ Test(virtio_mmio, reset_leaves_nothing_behind)
 	cr_expect_eq(fake_vmevent_irqfds(&vm), 0);
 }
 
-Test(virtio_mmio, queue_reset)
+WholeTest(virtio_mmio, queue_reset)
 {
 	run();
 	put(VIRTIO_MMIO_QUEUE_SEL, 1);
@@ -348,7 +349,7 @@ Test(virtio_mmio, queue_reset)
 	cr_expect_eq(fake_vmevent_doorbells(&vm), 2);
 }
 
-Test(virtio_mmio, queue_reset_takes_the_feature_and_a_one)
+WholeTest(virtio_mmio, queue_reset_takes_the_feature_and_a_one)
 {
 	run();
 	put(QUEUE_RESET, 0);
@@ -360,7 +361,7 @@ Test(virtio_mmio, queue_reset_takes_the_feature_and_a_one)
 
 /* --- interrupt status --- */
 
-Test(virtio_mmio, interrupt_status_from_driver_ok_to_reset)
+WholeTest(virtio_mmio, interrupt_status_from_driver_ok_to_reset)
 {
 	put(VIRTIO_MMIO_STATUS, RUNNING & ~VIRTIO_CONFIG_S_DRIVER_OK);
 	cr_expect_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
@@ -372,7 +373,7 @@ Test(virtio_mmio, interrupt_status_from_driver_ok_to_reset)
 	cr_expect_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 }
 
-Test(virtio_mmio, configuration_change_until_acknowledged)
+WholeTest(virtio_mmio, configuration_change_until_acknowledged)
 {
 	run();
 	core.dev.transport->ops->config_irq(core.dev.transport);
@@ -387,7 +388,7 @@ Test(virtio_mmio, configuration_change_until_acknowledged)
 
 /* --- doorbells and interrupts --- */
 
-Test(virtio_mmio, a_doorbell_per_queue_by_value)
+WholeTest(virtio_mmio, a_doorbell_per_queue_by_value)
 {
 	run();
 	cr_expect_eq(fake_vmevent_doorbells(&vm), 2);
@@ -398,7 +399,7 @@ Test(virtio_mmio, a_doorbell_per_queue_by_value)
 	cr_expect(!fake_vmevent_ring(&vm, false, BASE + VIRTIO_MMIO_QUEUE_NOTIFY, 2, 1));
 }
 
-Test(virtio_mmio, queues_share_the_interrupt)
+WholeTest(virtio_mmio, queues_share_the_interrupt)
 {
 	run();
 	cr_expect_eq(fake_vmevent_gsi_of(&vm, core.dev.queue[0].call_fd), GSI);
@@ -408,7 +409,7 @@ Test(virtio_mmio, queues_share_the_interrupt)
 	cr_expect_eq(vm.injected[GSI], 1);
 }
 
-Test(virtio_mmio, a_queue_that_stops_takes_its_own_along)
+WholeTest(virtio_mmio, a_queue_that_stops_takes_its_own_along)
 {
 	run();
 	put(VIRTIO_MMIO_QUEUE_SEL, 0);
@@ -418,7 +419,7 @@ Test(virtio_mmio, a_queue_that_stops_takes_its_own_along)
 	cr_expect_eq(fake_vmevent_gsi_of(&vm, core.dev.queue[1].call_fd), GSI);
 }
 
-Test(virtio_mmio, binding_is_all_or_nothing)
+WholeTest(virtio_mmio, binding_is_all_or_nothing)
 {
 	vm.attaches_left = 0;
 	run();
@@ -431,7 +432,7 @@ Test(virtio_mmio, binding_is_all_or_nothing)
 	cr_expect_eq(fake_vmevent_irqfds(&vm), 0);
 }
 
-Test(virtio_mmio_modes, notify_by_exits)
+WholeTest(virtio_mmio_modes, notify_by_exits)
 {
 	config.notify_exit = true;
 	make();
@@ -442,7 +443,7 @@ Test(virtio_mmio_modes, notify_by_exits)
 	cr_expect_eq(core.notified[0], 0);
 }
 
-Test(virtio_mmio_modes, interrupts_by_calls)
+WholeTest(virtio_mmio_modes, interrupts_by_calls)
 {
 	config.irq_ioctl = true;
 	make();
@@ -458,7 +459,7 @@ Test(virtio_mmio_modes, interrupts_by_calls)
 	cr_expect_eq(vm.injected[GSI], 1, "nobody looks any more");
 }
 
-Test(virtio_mmio_modes, places)
+WholeTest(virtio_mmio_modes, places)
 {
 	static struct bus_range squatter = {.name = "squatter", .base = LAYOUT_VIRTIO_MMIO, .size = 4};
 	struct err e = {0};

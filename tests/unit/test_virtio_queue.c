@@ -15,6 +15,7 @@
 #include "tests/fake/fake_datapath.h"
 #include "tests/fake/fake_device.h"
 #include "tests/fake/fake_transport.h"
+#include "tests/unit/teardown.h"
 #include "vmm/loop_thread.h"
 
 #define BIT(n)      (UINT64_C(1) << (n))
@@ -78,8 +79,8 @@ static void teardown(void)
 	cr_expect_eq(local.mistakes + remote.mistakes, 0);
 }
 
-TestSuite(queue, .init = setup, .fini = teardown, .timeout = 60);
-TestSuite(queue_remote, .init = setup_remote, .fini = teardown, .timeout = 60);
+TestSuite(queue, .init = setup, .fini = teardown_once, .timeout = 60);
+TestSuite(queue_remote, .init = setup_remote, .fini = teardown_once, .timeout = 60);
 
 static struct virtio_queue *get(unsigned i)
 {
@@ -116,7 +117,7 @@ static uint64_t count(int fd)
 
 /* --- registers --- */
 
-Test(queue, a_queue_that_does_not_exist_is_none)
+WholeTest(queue, a_queue_that_does_not_exist_is_none)
 {
 	f.dev.queue[3].max_size = 0;
 	for (uint32_t i = 0; i < 3; i++)
@@ -127,7 +128,7 @@ Test(queue, a_queue_that_does_not_exist_is_none)
 	cr_expect_null(virtio_queue_get(&f.dev, UINT32_MAX));
 }
 
-Test(queue, registers_of_a_queue_that_does_not_exist_do_nothing)
+WholeTest(queue, registers_of_a_queue_that_does_not_exist_do_nothing)
 {
 	static const uint32_t none[] = {NQUEUES, 63, 64, 65, 0xffff, UINT32_MAX};
 
@@ -144,7 +145,7 @@ Test(queue, registers_of_a_queue_that_does_not_exist_do_nothing)
 	cr_expect_eq(virtio_status(&f.dev), LIVE);
 }
 
-Test(queue, addresses_are_written_in_halves)
+WholeTest(queue, addresses_are_written_in_halves)
 {
 	cr_assert(fake_device_negotiate(&f, 0));
 	virtio_queue_set_addr(&f.dev, 1, VIRTIO_QUEUE_DESC, true, 0x11111111);
@@ -183,7 +184,7 @@ static void expect_frozen(unsigned q, const char *when)
 }
 
 /* CVE-2026-5747. */
-Test(queue, fields_are_frozen_in_every_status_but_between_features_ok_and_driver_ok)
+WholeTest(queue, fields_are_frozen_in_every_status_but_between_features_ok_and_driver_ok)
 {
 	expect_frozen(0, "reset");
 	fake_device_status(&f, ACK);
@@ -210,7 +211,7 @@ Test(queue, fields_are_frozen_in_every_status_but_between_features_ok_and_driver
 	cr_expect_eq(get(0)->used, 0x1abcd0000);
 }
 
-Test(queue, fields_are_frozen_while_the_queue_is_ready)
+WholeTest(queue, fields_are_frozen_while_the_queue_is_ready)
 {
 	cr_assert(fake_device_negotiate(&f, 0));
 	enable(0);
@@ -233,7 +234,7 @@ static void expect_refused(unsigned q)
 	cr_expect_eq(virtio_status(&f.dev), 0);
 }
 
-Test(queue, sizes_that_no_split_ring_has_are_refused)
+WholeTest(queue, sizes_that_no_split_ring_has_are_refused)
 {
 	static const uint16_t bad[] = {0, 3, 100, 255, 257, 512, 0x8000, 0xffff};
 
@@ -244,7 +245,7 @@ Test(queue, sizes_that_no_split_ring_has_are_refused)
 	}
 }
 
-Test(queue, sizes_that_a_split_ring_has_are_taken)
+WholeTest(queue, sizes_that_a_split_ring_has_are_taken)
 {
 	for (uint16_t size = 1; size <= 256; size = (uint16_t)(size * 2)) {
 		cr_assert(fake_device_negotiate(&f, 0));
@@ -255,7 +256,7 @@ Test(queue, sizes_that_a_split_ring_has_are_taken)
 	}
 }
 
-Test(queue, a_packed_ring_has_any_size)
+WholeTest(queue, a_packed_ring_has_any_size)
 {
 	static const uint16_t bad[] = {0, 257, 0x8000, 0xffff};
 
@@ -271,7 +272,7 @@ Test(queue, a_packed_ring_has_any_size)
 	}
 }
 
-Test(queue, areas_that_are_not_aligned_are_refused)
+WholeTest(queue, areas_that_are_not_aligned_are_refused)
 {
 	static const gpa_t off[][3] = {{8, 0, 0}, {0, 1, 0}, {0, 0, 2}, {1, 0, 0}};
 
@@ -287,7 +288,7 @@ Test(queue, areas_that_are_not_aligned_are_refused)
 }
 
 /* The whole of each area, to the byte: 16, 6 + 2 and 6 + 8 bytes an entry. */
-Test(queue, areas_that_are_not_ram_are_refused)
+WholeTest(queue, areas_that_are_not_ram_are_refused)
 {
 	const gpa_t end = DRIVER_MEM_LOW_END;
 	const gpa_t bad[][3] = {
@@ -317,7 +318,7 @@ Test(queue, areas_that_are_not_ram_are_refused)
 	}
 }
 
-Test(queue, ready_after_driver_ok_without_a_reset_is_ignored)
+WholeTest(queue, ready_after_driver_ok_without_a_reset_is_ignored)
 {
 	live(RING_RESET, 1);
 	enable(1);
@@ -328,7 +329,7 @@ Test(queue, ready_after_driver_ok_without_a_reset_is_ignored)
 
 /* --- start --- */
 
-Test(queue, ready_queues_alone_are_started)
+WholeTest(queue, ready_queues_alone_are_started)
 {
 	live(0, BIT(0) | BIT(3));
 	cr_expect_eq(local.running, BIT(0) | BIT(3));
@@ -338,7 +339,7 @@ Test(queue, ready_queues_alone_are_started)
 	cr_expect_not(ft.queue[1].bound);
 }
 
-Test(queue, a_datapath_is_given_what_the_driver_wrote)
+WholeTest(queue, a_datapath_is_given_what_the_driver_wrote)
 {
 	const struct datapath_queue *q = &local.started[2];
 
@@ -356,7 +357,7 @@ Test(queue, a_datapath_is_given_what_the_driver_wrote)
 	cr_expect_eq(q->stats, &get(2)->stats);
 }
 
-Test(queue, a_packed_ring_starts_with_its_wrap_counter_set)
+WholeTest(queue, a_packed_ring_starts_with_its_wrap_counter_set)
 {
 	cr_assert(fake_device_negotiate(&f, PACKED));
 	fake_device_queue(&f, 0, 256, ring[0].desc_gpa, ring[1].desc_gpa, ring[0].used_gpa);
@@ -364,7 +365,7 @@ Test(queue, a_packed_ring_starts_with_its_wrap_counter_set)
 	cr_expect_eq(local.started[0].next, 0x8000);
 }
 
-Test(queue, bound_before_started_and_kicked_and_called_afterwards)
+WholeTest(queue, bound_before_started_and_kicked_and_called_afterwards)
 {
 	live(0, BIT(0) | BIT(1));
 	for (unsigned i = 0; i < 2; i++) {
@@ -385,7 +386,7 @@ static void look_at_kick(struct fake_datapath *self)
 	kicked_in_start |= signalled(get(0)->kick_fd);
 }
 
-Test(queue, not_kicked_before_it_is_started)
+WholeTest(queue, not_kicked_before_it_is_started)
 {
 	local.in_start = look_at_kick;
 	live(0, 1);
@@ -397,7 +398,7 @@ static void note_thread(void *arg)
 	*(pthread_t *)arg = pthread_self();
 }
 
-Test(queue, starts_and_stops_on_the_devices_loop)
+WholeTest(queue, starts_and_stops_on_the_devices_loop)
 {
 	pthread_t loop;
 
@@ -410,7 +411,7 @@ Test(queue, starts_and_stops_on_the_devices_loop)
 	cr_expect(pthread_equal(local.thread, loop));
 }
 
-Test(queue, a_queue_that_cannot_be_bound_needs_a_reset_and_leaves_nothing)
+WholeTest(queue, a_queue_that_cannot_be_bound_needs_a_reset_and_leaves_nothing)
 {
 	ft.fail_bind = 2;
 	live(0, 0xf);
@@ -425,7 +426,7 @@ Test(queue, a_queue_that_cannot_be_bound_needs_a_reset_and_leaves_nothing)
 	cr_expect_eq(local.running, 0xf);
 }
 
-Test(queue, a_start_that_fails_needs_a_reset_and_leaves_nothing)
+WholeTest(queue, a_start_that_fails_needs_a_reset_and_leaves_nothing)
 {
 	local.start_err = -ENOMEM;
 	live(0, 0xf);
@@ -446,7 +447,7 @@ Test(queue, a_start_that_fails_needs_a_reset_and_leaves_nothing)
 
 /* --- stop --- */
 
-Test(queue, a_stop_works_from_what_the_start_was_given)
+WholeTest(queue, a_stop_works_from_what_the_start_was_given)
 {
 	live(0, 1);
 	f.dev.queue[0].size = 7;
@@ -459,7 +460,7 @@ Test(queue, a_stop_works_from_what_the_start_was_given)
 	cr_expect_eq(local.stopped[0].used, ring[0].used_gpa);
 }
 
-Test(queue, a_new_life_does_not_begin_where_the_old_one_ended)
+WholeTest(queue, a_new_life_does_not_begin_where_the_old_one_ended)
 {
 	live(0, 1);
 	local.give_next = 77;
@@ -469,7 +470,7 @@ Test(queue, a_new_life_does_not_begin_where_the_old_one_ended)
 	cr_expect_eq(local.started[0].next, 0);
 }
 
-Test(queue, nothing_is_pending_after_a_reset)
+WholeTest(queue, nothing_is_pending_after_a_reset)
 {
 	live(0, 1);
 	virtio_queue_notify(&f.dev, 0);
@@ -478,7 +479,7 @@ Test(queue, nothing_is_pending_after_a_reset)
 	cr_expect_not(signalled(get(0)->call_fd));
 }
 
-Test(queue, ready_false_stops_that_queue)
+WholeTest(queue, ready_false_stops_that_queue)
 {
 	live(0, 0xf);
 	virtio_queue_set_ready(&f.dev, 1, false);
@@ -495,7 +496,7 @@ Test(queue, ready_false_stops_that_queue)
 
 /* --- doorbells as exits --- */
 
-Test(queue, a_doorbell_reaches_a_running_queue)
+WholeTest(queue, a_doorbell_reaches_a_running_queue)
 {
 	live(0, 1);
 	count(get(0)->kick_fd);
@@ -503,7 +504,7 @@ Test(queue, a_doorbell_reaches_a_running_queue)
 	cr_expect_eq(count(get(0)->kick_fd), 1);
 }
 
-Test(queue, doorbells_of_queues_that_do_not_run_are_ignored)
+WholeTest(queue, doorbells_of_queues_that_do_not_run_are_ignored)
 {
 	cr_assert(fake_device_negotiate(&f, RING_RESET));
 	enable(0);
@@ -519,7 +520,7 @@ Test(queue, doorbells_of_queues_that_do_not_run_are_ignored)
 
 /* --- reset of one queue --- */
 
-Test(queue, a_queue_reset_stops_that_queue_alone)
+WholeTest(queue, a_queue_reset_stops_that_queue_alone)
 {
 	live(RING_RESET, 0xf);
 	virtio_queue_reset(&f.dev, 1);
@@ -536,7 +537,7 @@ Test(queue, a_queue_reset_stops_that_queue_alone)
 	cr_expect_eq(virtio_status(&f.dev), LIVE);
 }
 
-Test(queue, a_queue_reset_that_was_not_negotiated_is_ignored)
+WholeTest(queue, a_queue_reset_that_was_not_negotiated_is_ignored)
 {
 	live(0, 1);
 	virtio_queue_reset(&f.dev, 0);
@@ -545,7 +546,7 @@ Test(queue, a_queue_reset_that_was_not_negotiated_is_ignored)
 	cr_expect_not(get(0)->reset);
 }
 
-Test(queue, a_queue_that_was_reset_starts_again_alone)
+WholeTest(queue, a_queue_that_was_reset_starts_again_alone)
 {
 	live(RING_RESET, 0xf);
 	virtio_queue_reset(&f.dev, 1);
@@ -563,7 +564,7 @@ Test(queue, a_queue_that_was_reset_starts_again_alone)
 	cr_expect_eq(ft.queue[0].binds, 1);
 }
 
-Test(queue, a_queue_that_was_reset_is_checked_again)
+WholeTest(queue, a_queue_that_was_reset_is_checked_again)
 {
 	live(RING_RESET, 1);
 	virtio_queue_reset(&f.dev, 0);
@@ -574,7 +575,7 @@ Test(queue, a_queue_that_was_reset_is_checked_again)
 	cr_expect_eq(ft.config_irqs, 1);
 }
 
-Test(queue, a_queue_that_cannot_start_again_needs_a_reset_of_the_device)
+WholeTest(queue, a_queue_that_cannot_start_again_needs_a_reset_of_the_device)
 {
 	live(RING_RESET, 3);
 	virtio_queue_reset(&f.dev, 1);
@@ -589,7 +590,7 @@ Test(queue, a_queue_that_cannot_start_again_needs_a_reset_of_the_device)
 	cr_expect_eq(local.running, 1, "nothing is started on a broken device");
 }
 
-Test(queue, a_queue_is_reset_twice)
+WholeTest(queue, a_queue_is_reset_twice)
 {
 	live(RING_RESET, 1);
 	virtio_queue_reset(&f.dev, 0);
@@ -599,7 +600,7 @@ Test(queue, a_queue_is_reset_twice)
 	cr_expect_eq(local.running, 1);
 }
 
-Test(queue, a_queue_that_never_ran_is_reset_and_enabled)
+WholeTest(queue, a_queue_that_never_ran_is_reset_and_enabled)
 {
 	live(RING_RESET, 1);
 	virtio_queue_reset(&f.dev, 1);
@@ -608,7 +609,7 @@ Test(queue, a_queue_that_never_ran_is_reset_and_enabled)
 	cr_expect_eq(local.running, 3);
 }
 
-Test(queue, a_queue_reset_before_driver_ok_forgets_its_fields)
+WholeTest(queue, a_queue_reset_before_driver_ok_forgets_its_fields)
 {
 	cr_assert(fake_device_negotiate(&f, RING_RESET));
 	enable(0);
@@ -621,7 +622,7 @@ Test(queue, a_queue_reset_before_driver_ok_forgets_its_fields)
 	cr_expect_eq(local.running, 1);
 }
 
-Test(queue, queue_reset_storm)
+WholeTest(queue, queue_reset_storm)
 {
 	live(RING_RESET, 0xf);
 	for (unsigned i = 0; i < 1000; i++) {
@@ -635,7 +636,7 @@ Test(queue, queue_reset_storm)
 
 /* --- two datapaths --- */
 
-Test(queue_remote, each_datapath_has_its_queues)
+WholeTest(queue_remote, each_datapath_has_its_queues)
 {
 	live(0, 0xf);
 	cr_expect_eq(local.running, BIT(2));
@@ -644,7 +645,7 @@ Test(queue_remote, each_datapath_has_its_queues)
 	cr_expect_eq(local.running | remote.running, 0);
 }
 
-Test(queue_remote, the_remote_one_starts_first_and_stops_last)
+WholeTest(queue_remote, the_remote_one_starts_first_and_stops_last)
 {
 	live(0, 0xf);
 	cr_expect_lt(remote.started_at, local.started_at);
@@ -652,7 +653,7 @@ Test(queue_remote, the_remote_one_starts_first_and_stops_last)
 	cr_expect_lt(local.stopped_at, remote.stopped_at);
 }
 
-Test(queue_remote, a_datapath_without_ready_queues_is_not_started)
+WholeTest(queue_remote, a_datapath_without_ready_queues_is_not_started)
 {
 	live(0, BIT(2));
 	cr_expect_eq(remote.start_calls, 0);
@@ -661,7 +662,7 @@ Test(queue_remote, a_datapath_without_ready_queues_is_not_started)
 	cr_expect_eq(remote.starts, 1);
 }
 
-Test(queue_remote, a_local_start_that_fails_stops_the_remote_one)
+WholeTest(queue_remote, a_local_start_that_fails_stops_the_remote_one)
 {
 	local.start_err = -ENOMEM;
 	live(0, 0xf);
@@ -673,7 +674,7 @@ Test(queue_remote, a_local_start_that_fails_stops_the_remote_one)
 	cr_expect_eq(remote.stops, 1);
 }
 
-Test(queue_remote, a_remote_start_that_fails_starts_nothing_here)
+WholeTest(queue_remote, a_remote_start_that_fails_starts_nothing_here)
 {
 	remote.start_err = -ECONNREFUSED;
 	live(0, 0xf);
@@ -682,7 +683,7 @@ Test(queue_remote, a_remote_start_that_fails_starts_nothing_here)
 	cr_expect_eq(remote.stops, 0);
 }
 
-Test(queue_remote, a_queue_reset_reaches_the_datapath_that_serves_it)
+WholeTest(queue_remote, a_queue_reset_reaches_the_datapath_that_serves_it)
 {
 	live(RING_RESET, 0xf);
 	virtio_queue_reset(&f.dev, 2);
@@ -695,7 +696,7 @@ Test(queue_remote, a_queue_reset_reaches_the_datapath_that_serves_it)
 	cr_expect_eq(local.running | remote.running, 0xf);
 }
 
-Test(queue_remote, the_peers_copies_of_the_descriptors_are_worthless_after_a_stop)
+WholeTest(queue_remote, the_peers_copies_of_the_descriptors_are_worthless_after_a_stop)
 {
 	int kick, call, here;
 
@@ -721,7 +722,7 @@ Test(queue_remote, the_peers_copies_of_the_descriptors_are_worthless_after_a_sto
 	close(here);
 }
 
-Test(queue_remote, a_pending_interrupt_is_carried_over_to_the_new_descriptor)
+WholeTest(queue_remote, a_pending_interrupt_is_carried_over_to_the_new_descriptor)
 {
 	int old;
 
@@ -738,7 +739,7 @@ Test(queue_remote, a_pending_interrupt_is_carried_over_to_the_new_descriptor)
 	close(old);
 }
 
-Test(queue_remote, no_interrupt_is_carried_over_a_reset)
+WholeTest(queue_remote, no_interrupt_is_carried_over_a_reset)
 {
 	live(RING_RESET, 3);
 	eventfd_write(get(0)->call_fd, 3);
@@ -750,7 +751,7 @@ Test(queue_remote, no_interrupt_is_carried_over_a_reset)
 }
 
 /* Renewed where none can be had: the next start makes up for it. */
-Test(queue_remote, descriptors_that_could_not_be_made_are_made_at_the_next_start)
+WholeTest(queue_remote, descriptors_that_could_not_be_made_are_made_at_the_next_start)
 {
 	live(0, 3);
 	fake_device_status(&f, 0);

@@ -1,0 +1,256 @@
+/* Descriptors that "ringlet ctl" opens for a VM: errands are told, done, and what they brought is handed over.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "tests/unit/open_fds.h"
+#include "tests/unit/teardown.h"
+#include "vmm/control.h"
+#include "vmm/errand.h"
+
+static char dir[64], socket_path[128], file_path[128];
+static struct evloop *loop;
+static pthread_t thread;
+static struct control *control;
+static struct errands wanted;
+static unsigned fds_before;
+static _Atomic unsigned got, asked;
+static char brought[64];
+static bool take_all;
+
+static int on_request(void *opaque, int argc, char *const argv[], struct errand_fds *fds, char *text,
+		      size_t size)
+{
+	int fd;
+
+	(void)opaque;
+	(void)argc;
+	got = fds->n;
+	while (take_all && (fd = errand_take(fds)) >= 0) {
+		cr_expect(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+		if (read(fd, brought, sizeof(brought) - 1) < 0)
+			brought[0] = '\0';
+		close(fd);
+	}
+	snprintf(text, size, "%s done", argv[0]);
+	return 0;
+}
+
+static void on_errands(void *opaque, int argc, char *const argv[], struct errands *out)
+{
+	(void)opaque;
+	(void)argc;
+	asked++;
+	if (!strcmp(argv[0], "datapath"))
+		*out = wanted;
+}
+
+static void *run(void *arg)
+{
+	(void)arg;
+	evloop_run(loop);
+	return NULL;
+}
+
+static void setup(void)
+{
+	struct control_config c = {.request = on_request, .errands = on_errands};
+	struct err e = {0};
+	FILE *f;
+
+	log_set_level(LOG_ERROR);
+	strcpy(dir, "/tmp/test_errand.XXXXXX");
+	cr_assert(mkdtemp(dir));
+	snprintf(socket_path, sizeof(socket_path), "%s/control", dir);
+	snprintf(file_path, sizeof(file_path), "%s/file", dir);
+	f = fopen(file_path, "w");
+	fputs("what is in it", f);
+	fclose(f);
+	fds_before = open_fds();
+	loop = evloop_new();
+	c.path = socket_path;
+	cr_assert_eq(control_open(&control, loop, &c, &e), 0, "%s", e.text);
+	pthread_create(&thread, NULL, run, NULL);
+	take_all = true;
+}
+
+static void teardown(void)
+{
+	char command[128];
+
+	evloop_quit(loop, 0);
+	pthread_join(thread, NULL);
+	control_close(control);
+	evloop_free(loop);
+	cr_expect_eq(open_fds(), fds_before);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	cr_expect_eq(system(command), 0);
+}
+
+TestSuite(errand, .init = setup, .fini = teardown_once, .timeout = 60);
+
+static void want(enum errand_kind kind, const char *path, unsigned count)
+{
+	struct errand *r = &wanted.errand[wanted.n++];
+
+	*r = (struct errand){.kind = kind, .count = count, .write = true};
+	snprintf(r->path, sizeof(r->path), "%s", path);
+}
+
+static int client(const char *word)
+{
+	char *argv[] = {(char *)word, NULL};
+
+	return control_client(socket_path, 1, argv);
+}
+
+WholeTest(errand, a_request_without_errands_brings_nothing)
+{
+	want(ERRAND_FILE, file_path, 1);
+	cr_expect_eq(client("stats"), 0);
+	cr_expect_eq(got, 0);
+	cr_expect_eq(asked, 1);
+}
+
+WholeTest(errand, files_are_opened_as_often_as_asked)
+{
+	want(ERRAND_FILE, file_path, 3);
+	cr_expect_eq(client("datapath"), 0);
+	cr_expect_eq(got, 3);
+	cr_expect_str_eq(brought, "what is in it");
+}
+
+WholeTest(errand, several_kinds_come_in_order)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/peer", dir);
+	cr_assert_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	cr_assert_eq(listen(listener, 1), 0);
+	want(ERRAND_SOCKET, addr.sun_path, 1);
+	want(ERRAND_FILE, file_path, 1);
+	take_all = false;
+	cr_expect_eq(client("datapath"), 0);
+	cr_expect_eq(got, 2, "what nobody takes is closed");
+	close(listener);
+}
+
+WholeTest(errand, what_cannot_be_opened_ends_the_command_here)
+{
+	char missing[160];
+
+	snprintf(missing, sizeof(missing), "%s/missing", dir);
+	want(ERRAND_FILE, file_path, 1);
+	want(ERRAND_FILE, missing, 1);
+	cr_expect_eq(client("datapath"), 1);
+	cr_expect_eq(asked, 1, "the VM is not asked again");
+}
+
+WholeTest(errand, nobody_listens)
+{
+	struct errand_fds fds;
+	struct err e = {0};
+
+	want(ERRAND_SOCKET, "/nowhere/peer", 1);
+	cr_expect_eq(errands_run(&wanted, &fds, &e), -ENOENT);
+	cr_expect(strstr(e.text, "wait="));
+	cr_expect_eq(fds.n, 0);
+}
+
+/* --- what other clients send --- */
+
+static void raw(const char *line, unsigned n, char *reply, size_t size)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const int null = open("/dev/null", O_RDONLY), fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(2 * ERRAND_FDS_MAX * sizeof(int))];
+	} c = {0};
+	struct iovec iov = {(char *)line, strlen(line)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	size_t len = 0;
+	ssize_t k;
+
+	strcpy(addr.sun_path, socket_path);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	if (n) {
+		m.msg_control = c.buf;
+		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(n * sizeof(int));
+		for (unsigned i = 0; i < n; i++)
+			memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)) + i * sizeof(int), &null, sizeof(null));
+	}
+	cr_assert_gt(sendmsg(fd, &m, 0), 0);
+	while ((k = recv(fd, reply + len, size - 1 - len, 0)) > 0)
+		len += (size_t)k;
+	reply[len] = '\0';
+	close(fd);
+	close(null);
+}
+
+WholeTest(errand, one_that_opens_nothing_is_sent_on_none)
+{
+	char reply[512];
+
+	want(ERRAND_FILE, file_path, 1);
+	raw("{\"args\":[\"datapath\"]}\n", 0, reply, sizeof(reply));
+	cr_expect(strstr(reply, "datapath done"), "%s", reply);
+	cr_expect_eq(asked, 0);
+}
+
+WholeTest(errand, errands_are_told_in_words)
+{
+	char reply[1024];
+
+	want(ERRAND_TAP, "tap7", 2);
+	wanted.errand[0].mtu = 9000;
+	raw("{\"args\":[\"datapath\"],\"opens\":true}\n", 0, reply, sizeof(reply));
+	cr_expect(strstr(reply, "\"what\":\"tap\""), "%s", reply);
+	cr_expect(strstr(reply, "\"path\":\"tap7\""), "%s", reply);
+	cr_expect(strstr(reply, "\"count\":2"), "%s", reply);
+	cr_expect(strstr(reply, "\"mtu\":9000"), "%s", reply);
+	cr_expect_eq(got, 0);
+}
+
+WholeTest(errand, another_number_of_descriptors_is_refused)
+{
+	char reply[512];
+
+	raw("{\"args\":[\"datapath\"],\"fds\":2}\n", 1, reply, sizeof(reply));
+	cr_expect(strstr(reply, "\"ok\":false"), "%s", reply);
+	raw("{\"args\":[\"datapath\"]}\n", 1, reply, sizeof(reply));
+	cr_expect(strstr(reply, "\"ok\":false"), "%s", reply);
+	raw("{\"args\":[\"datapath\"],\"fds\":-1}\n", 0, reply, sizeof(reply));
+	cr_expect(strstr(reply, "\"ok\":false"), "%s", reply);
+}
+
+WholeTest(errand, too_many_descriptors_are_refused_and_closed)
+{
+	char reply[512];
+
+	raw("{\"args\":[\"datapath\"],\"fds\":33}\n", ERRAND_FDS_MAX + 1, reply, sizeof(reply));
+	cr_expect(strstr(reply, "more descriptors"), "%s", reply);
+}
+
+WholeTest(errand, descriptors_of_a_request_that_never_ends_are_closed)
+{
+	char reply[512];
+
+	raw("{\"args\":", 3, reply, 1); /* hangs up before its line is whole */
+	raw("{\"args\":[\"stats\"]}\n", 0, reply, sizeof(reply));
+	cr_expect(strstr(reply, "stats done"));
+}
