@@ -13,7 +13,7 @@ struct limits {
 };
 
 static const struct limits ours = {BLK_SEG_MAX, BLK_DISCARD_SECTORS, BLK_ZERO_SECTORS, BLK_RANGE_SEGS};
-/* qemu-storage-daemon 7.2 to 10.0, by vhost-user and by VDUSE. */
+/* qemu-storage-daemon 7.2 to 10.0 by vhost-user; by VDUSE it takes 254 segments. */
 static const struct limits common = {126, 32768, 32768, 1};
 
 static uint32_t seg_max(const struct virtio_device *dev, uint32_t most)
@@ -76,6 +76,21 @@ static void ask(void *arg)
 						   : -EOPNOTSUPP;
 }
 
+static uint32_t least(uint32_t told, uint32_t most)
+{
+	return le32toh(told) < most ? told : htole32(most);
+}
+
+/* Of who takes more the driver is not told: it could not go back. */
+static void keep_to(const struct limits *l, struct virtio_blk_config *c)
+{
+	c->seg_max = least(c->seg_max, l->seg_max);
+	c->max_discard_sectors = least(c->max_discard_sectors, l->discard_sectors);
+	c->max_discard_seg = least(c->max_discard_seg, l->range_segs);
+	c->max_write_zeroes_sectors = least(c->max_write_zeroes_sectors, l->zero_sectors);
+	c->max_write_zeroes_seg = least(c->max_write_zeroes_seg, l->range_segs);
+}
+
 int blk_config_of_remote(const struct blk *b, struct datapath *remote, struct virtio_blk_config *c)
 {
 	struct virtio_blk_config got = {0};
@@ -85,6 +100,8 @@ int blk_config_of_remote(const struct blk *b, struct datapath *remote, struct vi
 	if (q.rc)
 		return q.rc;
 	*c = got;
+	if (b->common_limits)
+		keep_to(&common, c);
 	/* It may have more queues than this device. */
 	if (le16toh(c->num_queues) > b->dev.nqueues)
 		c->num_queues = htole16((uint16_t)b->dev.nqueues);

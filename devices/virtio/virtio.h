@@ -98,7 +98,7 @@ struct virtio_device {
 	uint64_t offered;
 	struct ledger ledger; /* how that came about; written with nothing else running, as offered is */
 	_Atomic uint64_t accepted;
-	bool accepted_beyond; /* a bit past 63: never offered */
+	bool accepted_beyond;     /* a bit past 63: never offered */
 	_Atomic uint64_t refused; /* bits that the driver last asked for in vain */
 	_Atomic uint8_t status;
 	_Atomic uint32_t config_generation;

@@ -22,6 +22,7 @@
 static struct fake_datapath remote;
 static struct virtio_blk_config *served; /* the remote's */
 static struct blk_rig g;
+static bool common_limits;
 static struct err e;
 
 static void setup(void)
@@ -59,6 +60,7 @@ static struct virtio_device *make(void)
 		.queue_size = g.queue_size,
 		.remote = &remote.dp,
 		.hidden = g.hidden,
+		.common_limits = common_limits,
 	};
 
 	for (unsigned i = 0; i < g.nqueues; i++)
@@ -310,4 +312,26 @@ WholeTest(blk_remote, one_with_fewer_queues_is_refused)
 	remote.offer.max_queues = 2;
 	cr_expect_null(make());
 	cr_expect(strstr(e.text, "at most 2 queues"), "%s", e.text);
+}
+
+/* One that takes more: it can still be moved to who does not. */
+WholeTest(blk_remote, tells_no_larger_limits_than_all_datapaths_have)
+{
+	common_limits = true;
+	served->seg_max = htole32(254);
+	served->max_discard_sectors = htole32(UINT32_MAX);
+	served->max_discard_seg = htole32(64);
+	served->max_write_zeroes_sectors = htole32(100000);
+	live();
+	cr_expect_eq(config().seg_max, htole32(126));
+	cr_expect_eq(config().max_discard_sectors, htole32(32768));
+	cr_expect_eq(config().max_discard_seg, htole32(1));
+	cr_expect_eq(config().max_write_zeroes_sectors, htole32(32768));
+}
+
+WholeTest(blk_remote, tells_all_limits_where_it_stays)
+{
+	served->seg_max = htole32(254);
+	live();
+	cr_expect_eq(config().seg_max, htole32(254));
 }
