@@ -162,12 +162,14 @@ test-all: setup-build+run+lab+tools+test
 endif
 
 # --- peers: real back ends, fetched once; natively with bare guests, and in the lab where the kernel is needed -----
+PEER_CASES := vhost-user-* vdpa-* move-* resets guest-pmd
+
 .PHONY: test-peers
 test-peers: setup-build+run+lab+tools+test+peers
 	@$(MAKE) --no-print-directory all peer-guests guest-images
 	@tests/peers/fetch.sh >/dev/null
 	@BUILD=$(BUILD) RINGLET=$(BUILD)/ringlet tests/peers/run.sh
-	@LAB_CPUS=1 tests/lab/lab cases $(wildcard tests/lab/cases/vhost-user-*.sh tests/lab/cases/vdpa-*.sh)
+	@LAB_CPUS=1 tests/lab/lab cases $(wildcard $(PEER_CASES:%=tests/lab/cases/%.sh))
 
 # --- bench: side by side with QEMU in one run; figures are printed, not asserted ------------------
 build/bench/first_run.so: bench/first_run.c
@@ -179,7 +181,7 @@ build/bench/initramfs.cpio: bench/init.c
 	$(Q)$(MUSL_CC) -D_GNU_SOURCE -static -Os -s -o $(@D)/root/init $<
 	$(Q)mkdir -p $(@D)/root/dev && cd $(@D)/root && printf '%s\n' . ./dev ./init | cpio -o -H newc --quiet >../initramfs.cpio
 
-bench: setup-build+run+lab+bench
+bench: setup-build+run+lab+bench+peers
 	@$(MAKE) --no-print-directory all build/bench/first_run.so build/bench/initramfs.cpio build/bare/debug_exit.elf \
 		build/guest/6.12-cloud/initramfs.cpio build/guest/6.1-generic/initramfs.cpio
 	@tests/lab/fetch.sh >/dev/null

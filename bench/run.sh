@@ -1,6 +1,7 @@
 #!/bin/bash
 # All benches: what KVM needs no speed for here, the rest here or in the lab.
 set -euo pipefail
+export PYTHONDONTWRITEBYTECODE=1
 cd "$(dirname "$0")/.."
 here=()
 build/ringlet doctor --check kvm || here=(tests/lab/lab exec)
@@ -11,3 +12,9 @@ bench/compare.py start --rounds "${ROUNDS:-15}" --kernel build/guest/6.1-generic
 make -s --no-print-directory -f Makefile -f bench/Makefile.inc bench-guests
 bench/native.py --rounds "${ROUNDS:-15}" --seconds 0.5
 "${here[@]}" bench/linux.py --rounds "${ROUNDS:-3}"
+# Datapaths: beside QEMU's front ends, beside each other, and from one to another.
+bench/peers.py --rounds "${ROUNDS:-15}"
+"${here[@]}" bench/vhost.py --rounds "${ROUNDS:-5}"
+bench/datapaths.py --rounds "${ROUNDS:-15}"
+if [ ${#here[@]} != 0 ]; then "${here[@]}" bench/datapaths.py --rounds "${ROUNDS:-5}"; fi # with what is not here
+bench/moves.py

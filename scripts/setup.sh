@@ -9,7 +9,7 @@ packages_run="busybox-static cpio kmod xz-utils zstd"
 packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
 packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2 qemu-utils"
 packages_tools="iperf3 fio ethtool pciutils e2fsprogs util-linux iproute2 iputils-ping sockperf socat dnsmasq-base"
-packages_bench="qemu-system-x86 python3 iproute2 valgrind"
+packages_bench="qemu-system-x86 python3 iproute2 valgrind linux-perf iperf3 xz-utils"
 # Nothing here starts a service; what would is unpacked by tests/peers/fetch.sh instead.
 packages_peers="qemu-system-common qemu-utils socat iproute2 kmod python3 debian-archive-keyring util-linux"
 packages_fuzz="clang libclang-rt-14-dev llvm"
