@@ -47,7 +47,7 @@ CFLAGS   += -std=c17 $(OPT) $(WARNINGS) $(HARDEN) -pthread
 LDFLAGS  += $(OPT) $(LDHARDEN) -pthread
 LDLIBS   += -luring -lslirp -ljansson -lzstd -llzma -llz4 -lz
 
-SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c)
+SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c servers/*.c)
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/guest_init.o
 LIB  := $(BUILD)/libringlet.a
 
@@ -88,7 +88,7 @@ UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIBS := -lcriterion
 ifdef TSAN
 # What has threads in it, by a stand-in for the library, which cannot run under this sanitizer.
-UNIT_SRCS := $(foreach t,balloon blk blk_malformed blk_move blk_move_config blk_remote bus console control disk_lock errand evloop file_disk file_no_ring file_sync file_uring generic guest_mem guest_mem_backing inproc log loop_thread msix net_ctrl net_move net_move_refused net_remote pci pci_bar serial serial_rx serial_shadow socket_port terminal user_net user_net_port user_net_tcp vcpu vhost_kernel vhost_net vhost_net_tap vhost_scsi vhost_user vhost_user_msg vhost_user_faults vhost_user_leave vhost_user_return vhost_vdpa vhost_vdpa_drain vhost_vdpa_open vhost_vdpa_start vhost_vsock virtio virtio_config virtio_console virtio_console_ports virtio_linger virtio_mmio virtio_pci virtio_pci_config virtio_pci_irq virtio_queue virtio_reset vq_fetch vq_threads,tests/unit/test_$(t).c)
+UNIT_SRCS := $(foreach t,balloon blk blk_malformed blk_move blk_move_config blk_remote bus console control disk_lock errand evloop file_disk file_no_ring file_sync file_uring generic guest_mem guest_mem_backing inproc ledger log loop_thread msix net_ctrl net_move net_move_refused net_remote pci pci_bar serial serial_rx serial_shadow server_faults server_memory server_messages server_net server_tap socket_port terminal thread trace user_net user_net_port user_net_tcp vcpu vhost_kernel vhost_net vhost_net_tap vhost_scsi vhost_user vhost_user_msg vhost_user_faults vhost_user_leave vhost_user_return vhost_vdpa vhost_vdpa_drain vhost_vdpa_open vhost_vdpa_start vhost_vsock virtio virtio_config virtio_console virtio_console_ports virtio_linger virtio_mmio virtio_pci virtio_pci_config virtio_pci_irq virtio_queue virtio_reset vq_fetch vq_threads,tests/unit/test_$(t).c)
 UNIT_LIBS :=
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/tsan
 endif

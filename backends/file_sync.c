@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -13,6 +12,7 @@
 
 #include "backends/file_disk.h"
 #include "lib/cleanup.h"
+#include "lib/thread.h"
 #include "vmm/evloop.h"
 
 struct list {
@@ -88,19 +88,15 @@ static void *helper(void *arg)
 
 static int start_helper(struct disk_lane *l)
 {
-	sigset_t all, old;
 	int rc;
 
 	if (l->has_thread)
 		return 0;
 	if (l->f->direct && !l->bounce && posix_memalign(&l->bounce, 4096, FILE_BOUNCE))
 		return -ENOMEM;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&l->thread, NULL, helper, l);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start(&l->thread, NULL, helper, l);
 	l->has_thread = !rc;
-	return -rc;
+	return rc;
 }
 
 static void count(struct disk_lane *l, unsigned n)

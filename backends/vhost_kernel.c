@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -266,17 +265,6 @@ static uint16_t position(struct vhost_kernel *vk, unsigned vring, const struct d
 }
 
 /* Nobody here sees what the kernel's thread does; and it needs no system call. */
-static void forget_stats(struct queue_stats *stats)
-{
-	stats->kicks = QUEUE_STAT_UNSEEN;
-	stats->calls = QUEUE_STAT_UNSEEN;
-	stats->calls_suppressed = QUEUE_STAT_UNSEEN;
-	stats->bursts = QUEUE_STAT_UNSEEN;
-	stats->chains = QUEUE_STAT_UNSEEN;
-	stats->bytes = QUEUE_STAT_UNSEEN;
-	stats->syscalls = 0;
-}
-
 /* --- start and stop --- */
 
 static bool is_ours(const struct vhost_kernel *vk, const struct datapath_queue *q)
@@ -361,7 +349,7 @@ int vhost_kernel_start(struct vhost_kernel *vk, const struct datapath_setup *set
 		if (!is_ours(vk, q))
 			continue;
 		vk->kick_fd[q->index - vk->first] = q->kick_fd;
-		forget_stats(q->stats);
+		queue_stats_unseen(q->stats);
 	}
 	if (vk->whole)
 		kick(vk, others);

@@ -26,8 +26,8 @@ struct vhost_user_conn {
 	unsigned queues;   /* it says it has, 0: it does not say */
 	uint64_t mem_slots;
 	unsigned reply_ms;
-	uint64_t end;   /* when the operation that is under way gives up altogether, ns */
-	uint32_t asked; /* the last request: for messages */
+	uint64_t end;     /* when the operation that is under way gives up altogether, ns */
+	uint32_t asked;   /* the last request: for messages */
 	const char *name; /* "net0": for lib/trace.h */
 	void (*trace)(void *opaque, const char *text); /* or NULL: a line for each message */
 	void *trace_opaque;

@@ -254,6 +254,8 @@ int vhost_user_start(struct datapath *dp, const struct datapath_setup *setup)
 		for (unsigned i = 0; i < setup->nqueues; i++) {
 			v->queue[setup->queue[i].index] = setup->queue[i];
 			queues |= BIT(setup->queue[i].index);
+			if (setup->queue[i].stats)
+				queue_stats_unseen(setup->queue[i].stats);
 		}
 		v->wanted |= queues;
 		v->fresh |= queues;

@@ -227,7 +227,9 @@ int vdpa_dev_open(struct vdpa_dev *d, const struct vhost_vdpa_options *o, struct
 
 	*d = (struct vdpa_dev){.sys = o->sys ? o->sys : &kernel,
 			       .name = o->name ? o->name : "vhost-vdpa",
-			       .device = o->device ? o->device : o->name ? o->name : "vhost-vdpa",
+			       .device = o->device ? o->device
+					 : o->name ? o->name
+						   : "vhost-vdpa",
 			       .path = o->path ? o->path
 				       : o->fd ? "the descriptor"
 					       : "",

@@ -13,7 +13,7 @@ seccomp.h   vmm/seccomp.c
 '
 
 dirs=
-for d in vmm lib devices backends; do
+for d in vmm lib devices backends servers; do
 	[ -d "$d" ] && dirs="$dirs $d"
 done
 
@@ -70,6 +70,10 @@ all_rules() {
 	breaks '^backends/' '^(vmm|devices)/' '^$' \
 		'^(devices/virtio/datapath\.h|devices/net/net_port\.h|devices/blk/disk\.h|vmm/evloop\.h|vmm/guest_mem\.h)$' |
 		rule backends-know-five-headers
+	breaks '^servers/' '^(vmm|devices|backends)/' '^servers/backend_' \
+		'^(devices/virtio/(virtqueue|vq_burst|datapath)\.h|devices/net/net_port\.h|devices/blk/[a-z_]+\.h|backends/vhost_user_(msg|socket)\.h|vmm/(evloop|guest_mem|loop_thread)\.h)$' |
+		rule servers-know-rings-and-what-they-serve
+	breaks . '^servers/' '^(servers/|vmm/main\.c$)' | rule servers-are-included-by-main-only
 	breaks . '^linux/vhost' '^backends/vhost_' | rule vhost-headers-stay-in-backends
 	breaks . '^linux/virtio_pci\.h$' '^devices/virtio_pci' | rule virtio-pci-header-stays-in-its-transport
 	breaks '^lib/' '^(vmm|devices|backends)/' | rule lib-knows-lib-only

@@ -19,7 +19,7 @@ enum command {
 	COMMAND_DOCTOR,
 	COMMAND_CTL,
 	COMMAND_EXPLAIN, /* as COMMAND_CTL, with "explain" for its argv */
-	COMMAND_HELP, /* print config_help(help_topic) and exit 0 */
+	COMMAND_HELP,    /* print config_help(help_topic) and exit 0 */
 	COMMAND_VERSION,
 	COMMAND_COMPLETE /* print config_completion() */
 };

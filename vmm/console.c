@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "lib/thread.h"
 
 #define RING_SIZE (64u << 10) /* a power of two */
 #define JOIN_NS   200000000   /* a writer that has nothing to write ends at once */
@@ -155,7 +155,6 @@ struct console *console_new(const struct console_config *cfg, struct err *e)
 {
 	struct console *c = calloc(1, sizeof(*c));
 	pthread_condattr_t attr;
-	sigset_t all, old;
 	int rc;
 
 	if (!c) {
@@ -169,17 +168,9 @@ struct console *console_new(const struct console_config *cfg, struct err *e)
 	pthread_cond_init(&c->more, &attr);
 	pthread_cond_init(&c->space, &attr);
 	pthread_condattr_destroy(&attr);
-	sigfillset(&all); /* signals are the loop's business, but for those of a crash */
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGABRT);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&c->thread, NULL, writer, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start(&c->thread, NULL, writer, c);
 	if (rc) {
-		err_set(e, -rc, "cannot start the console's thread: %s", strerror(rc));
+		err_set(e, rc, "cannot start the console's thread: %s", strerror(-rc));
 		free(c);
 		return NULL;
 	}

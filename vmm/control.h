@@ -21,7 +21,7 @@
 
 #define CONTROL_NAME_MAX  64
 #define CONTROL_MAX_ARGS  16
-#define CONTROL_TEXT_SIZE 16384
+#define CONTROL_TEXT_SIZE 65536
 
 struct control_config {
 	const char *name; /* the VM's, or NULL: "vm-" and the process id */

@@ -51,6 +51,7 @@ static const char *driver_word(const struct explain_device *d)
 		[EXPLAIN_NEGOTIATES] = "its driver is setting it up",
 		[EXPLAIN_RUNS] = "its driver runs",
 		[EXPLAIN_NEEDS_RESET] = "waits for a reset by its driver",
+		[EXPLAIN_RESETTING] = "is being reset",
 		[EXPLAIN_GAVE_UP] = "given up by its driver",
 	};
 
@@ -144,6 +145,10 @@ static void print_queue(const struct explain_device *d, unsigned i, FILE *out)
 	const struct queue_report *c = &q->counts;
 	char size[16];
 
+	if (d->busy) {
+		fprintf(out, "  %5u ?/%-7u ?            it cannot be looked at now\n", i, q->max_size);
+		return;
+	}
 	snprintf(size, sizeof(size), "%u/%u", q->size, q->max_size);
 	fprintf(out, "  %5u %-9s %-12s", i, size,
 		!q->running ? "nobody"
@@ -190,9 +195,10 @@ void explain_print_notes(const struct explain_device *d, unsigned n, FILE *out)
 		unseen |= has_unseen(&d[i]);
 	if (!n)
 		return;
-	fprintf(out, "\ndevice, datapath: \"-\" has no say in that bit.  driver: what it took or left of what "
-		     "it was offered.\n"
-		     "ioeventfd: wake-ups by one; several rings of a doorbell can be one, and a start is one.\n");
+	fprintf(out,
+		"\ndevice, datapath: \"-\" has no say in that bit.  driver: what it took or left of what "
+		"it was offered.\n"
+		"ioeventfd: wake-ups by one; several rings of a doorbell can be one, and a start is one.\n");
 	if (unseen)
 		fprintf(out, "counts: \"-\" is seen by nobody here: doorbells and interrupts of a queue that "
 			     "is walked elsewhere pass\n"

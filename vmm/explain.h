@@ -34,7 +34,8 @@ enum explain_driver {
 	EXPLAIN_NEGOTIATES,
 	EXPLAIN_RUNS,
 	EXPLAIN_NEEDS_RESET,
-	EXPLAIN_GAVE_UP, /* it set FAILED */
+	EXPLAIN_RESETTING, /* until lingers ends */
+	EXPLAIN_GAVE_UP,   /* it set FAILED */
 };
 
 enum explain_interrupt { EXPLAIN_MSIX, EXPLAIN_INTX, EXPLAIN_SHARED /* virtio-mmio's only one */ };

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/thread.h"
 
 /* The first thing that happens on the loop. */
 static void on_first(struct ev_watch *w, uint32_t events)
@@ -32,26 +32,22 @@ static void *loop_main(void *arg)
 
 static int create(struct loop_thread *t, int cpu)
 {
-	sigset_t all, old;
 	pthread_attr_t attr;
 	cpu_set_t set;
 	int rc = 0;
 
 	pthread_attr_init(&attr);
 	if (cpu >= CPU_SETSIZE) {
-		rc = EINVAL;
+		rc = -EINVAL;
 	} else if (cpu >= 0) {
 		CPU_ZERO(&set);
 		CPU_SET((size_t)cpu, &set);
-		rc = pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+		rc = -pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (!rc)
-		rc = pthread_create(&t->thread, &attr, loop_main, t);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+		rc = thread_start(&t->thread, &attr, loop_main, t);
 	pthread_attr_destroy(&attr);
-	return -rc;
+	return rc;
 }
 
 int loop_thread_start(struct loop_thread *t, const char *name, int cpu, struct err *e)

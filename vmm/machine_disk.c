@@ -68,6 +68,7 @@ static int serve(struct devices *all, struct device *d, const struct disk_option
 	};
 	const struct vhost_vdpa_options vdpa = {
 		.name = "--disk",
+		.device = d->name,
 		.path = o->remote.path,
 		.fd = taken,
 		.mem = all->mem,

@@ -194,7 +194,7 @@ static void fill_registers(struct virtio_device *v, struct explain_device *x)
 		}
 		virtio_unlock(v);
 	}
-	x->driver = driver_state(status);
+	x->driver = v->let_go_due ? EXPLAIN_RESETTING : driver_state(status);
 	x->negotiated = !x->busy && (status & VIRTIO_CONFIG_S_FEATURES_OK);
 	for (unsigned i = 0; x->negotiated && i < x->nbits; i++)
 		x->bit[i].taken = x->taken & BIT(x->bit[i].bit);
@@ -269,11 +269,15 @@ static void say_vhost_user(const struct machine *m, const struct device *d, stru
 	const char *path = remote_path(m, d);
 	struct vhost_user_info info;
 
+	if (x->busy) { /* it would not answer either */
+		add(x, " at %s, which has not answered yet", path ? path : "?");
+		return;
+	}
 	vhost_user_info(d->virtio->remote, &info);
 	x->away = !info.connected;
 	add(x, " at %s, %s", path ? path : "?", info.connected ? "connected" : "away");
 	if (info.returns)
-		add(x, ", has come back %u times", info.returns);
+		add(x, ", has come back %u time%s", info.returns, info.returns == 1 ? "" : "s");
 	say_protocol(info.protocol, x);
 }
 

@@ -162,13 +162,14 @@ static int serve_by_vhost_user(struct devices *all, struct device *d, const stru
 	return rc ? rc : ports_of(npairs, s, e);
 }
 
-static int serve_by_vdpa(struct devices *all, const struct net_options *o, unsigned npairs, struct evloop *loop,
-			 struct errand_fds *given, struct served *s, struct err *e)
+static int serve_by_vdpa(struct devices *all, struct device *d, const struct net_options *o, unsigned npairs,
+			 struct evloop *loop, struct errand_fds *given, struct served *s, struct err *e)
 {
 	int fd;
 	const bool taken = take(given, 1, &fd);
 	const struct vhost_vdpa_options c = {
 		.name = "--net",
+		.device = d->name,
 		.path = o->remote.path,
 		.fd = taken ? &fd : NULL,
 		.mem = all->mem,
@@ -217,7 +218,7 @@ static int serve(struct devices *all, struct device *d, const struct net_options
 	} else if (o->kind == NET_VHOST_USER) {
 		rc = serve_by_vhost_user(all, d, o, npairs, loop, given, s, e);
 	} else {
-		rc = serve_by_vdpa(all, o, npairs, loop, given, s, e);
+		rc = serve_by_vdpa(all, d, o, npairs, loop, given, s, e);
 	}
 	if (!rc && o->vhost)
 		rc = serve_by_vhost(d, o, npairs, loop, given, s, e);

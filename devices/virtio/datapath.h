@@ -23,6 +23,13 @@ struct queue_stats {
 	_Atomic uint64_t syscalls;         /* made for this queue's data */
 };
 
+/* Of a queue that somebody else walks from here on: what is unseen must not look like nothing. */
+static inline void queue_stats_unseen(struct queue_stats *s)
+{
+	s->kicks = s->calls = s->calls_suppressed = s->bursts = s->chains = s->bytes = QUEUE_STAT_UNSEEN;
+	s->syscalls = 0;
+}
+
 struct datapath_queue {
 	unsigned index;
 	uint16_t size; /* entries */

@@ -55,6 +55,17 @@ static const struct name blk[] = {
 	NAME(VIRTIO_BLK_F_, DISCARD),  NAME(VIRTIO_BLK_F_, WRITE_ZEROES),
 };
 
+static const struct name console[] = {{0, "SIZE"}, {1, "MULTIPORT"}, {2, "EMERG_WRITE"}};
+
+static const struct name balloon[] = {
+	{0, "MUST_TELL_HOST"}, {1, "STATS_VQ"},    {2, "DEFLATE_ON_OOM"},
+	{3, "FREE_PAGE_HINT"}, {4, "PAGE_POISON"}, {5, "REPORTING"},
+};
+
+static const struct name scsi[] = {{0, "INOUT"}, {1, "HOTPLUG"}, {2, "CHANGE"}, {3, "T10_PI"}};
+static const struct name vsock[] = {{0, "STREAM"}, {1, "SEQPACKET"}};
+static const struct name fs[] = {{0, "NOTIFICATION"}};
+
 static const struct name ring[] = {
 	{VIRTIO_RING_F_INDIRECT_DESC, "INDIRECT_DESC"},
 	{VIRTIO_RING_F_EVENT_IDX, "EVENT_IDX"},
@@ -83,6 +94,16 @@ static const char *name_of(uint32_t device_id, unsigned bit)
 		name = find(net, ARRAY_SIZE(net), bit);
 	if (!name && device_id == VIRTIO_ID_BLOCK)
 		name = find(blk, ARRAY_SIZE(blk), bit);
+	if (!name && device_id == VIRTIO_ID_CONSOLE)
+		name = find(console, ARRAY_SIZE(console), bit);
+	if (!name && device_id == VIRTIO_ID_BALLOON)
+		name = find(balloon, ARRAY_SIZE(balloon), bit);
+	if (!name && device_id == VIRTIO_ID_SCSI)
+		name = find(scsi, ARRAY_SIZE(scsi), bit);
+	if (!name && device_id == VIRTIO_ID_VSOCK)
+		name = find(vsock, ARRAY_SIZE(vsock), bit);
+	if (!name && device_id == VIRTIO_ID_FS)
+		name = find(fs, ARRAY_SIZE(fs), bit);
 	return name;
 }
 

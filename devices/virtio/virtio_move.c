@@ -164,7 +164,7 @@ static int suspend(struct virtio_device *dev, const struct virtio_move *m, uint6
 	/* A vCPU may stand still between making buffers available and saying so. */
 	for (unsigned i = 0; !rc && i < dev->nqueues; i++)
 		if (dev->running_queues & ~queues_local(dev) & dev->answered_queues & QUEUE_BIT(i))
-			virtio_queue_notify(dev, i);
+			queue_kick(dev, i);
 	while (!rc) {
 		rc = drain(dev, end, ms, e);
 		if (rc)

@@ -440,7 +440,7 @@ bool virtio_queue_stopping(const struct virtio_device *dev, const struct virtio_
 	return dev->lingers && !q->ready && (dev->status & VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-static void kick(const struct virtio_device *dev, unsigned n)
+void queue_kick(const struct virtio_device *dev, unsigned n)
 {
 	if (n < dev->nqueues && (dev->running_queues & QUEUE_BIT(n)))
 		signal_fd(dev->queue[n].kick_fd);
@@ -450,5 +450,5 @@ void virtio_queue_notify(struct virtio_device *dev, uint32_t n)
 {
 	if (n < dev->nqueues)
 		atomic_fetch_add_explicit(&dev->queue[n].exit_kicks, 1, memory_order_relaxed);
-	kick(dev, n);
+	queue_kick(dev, n);
 }

@@ -30,6 +30,7 @@ void queues_give_up(struct virtio_device *dev, uint64_t queues);
 bool queues_lost(const struct virtio_device *dev, uint64_t queues);
 /* May a peer that was cut off still touch what is stopped?  Noted in dev->lingers.  Under dev->life_lock. */
 bool queues_linger(struct virtio_device *dev);
+void queue_kick(const struct virtio_device *dev, unsigned n); /* a doorbell of ours: not counted */
 /* As before the driver touched it.  It does not run. */
 void queue_clear(struct virtio_queue *q);
 /* Makes the eventfds that are missing.  0 or -errno. */

@@ -96,7 +96,7 @@ WholeTest(completion, registers_itself)
 
 WholeTest(completion, commands)
 {
-	offers("ringlet ", "run doctor help completion version ctl");
+	offers("ringlet ", "run doctor help completion version ctl explain");
 	offers("ringlet d", "doctor");
 	offers("ringlet -v r", "run");
 }

@@ -526,6 +526,22 @@ Test(explain, a_queue_that_does_not_run)
 	has(device(), "\n      1 256/256   nobody       it does not run\n");
 }
 
+Test(explain, a_device_that_cannot_be_looked_at)
+{
+	a_card();
+	d.busy = true;
+	has(device(), "\n      1 ?/256     ?            it cannot be looked at now\n");
+}
+
+Test(explain, a_device_that_is_being_reset)
+{
+	a_card();
+	d.driver = EXPLAIN_RESETTING;
+	d.lingers = true;
+	has(device(), "is being reset\n");
+	cr_expect_str_eq(why(), "lingers ");
+}
+
 Test(explain, a_queue_that_is_none)
 {
 	a_card();

@@ -1,5 +1,6 @@
 #!/bin/bash
 # A disk served by QEMU's storage daemon through VDUSE: the same as a file's, resets under load, a daemon that dies and returns.
+#   TEST_KILLS=3    how often it dies: more than 20 want a longer time limit, 5 s each
 # timeout: 300
 # only: test-all
 . "$(dirname "$0")/../lib.sh"
@@ -51,13 +52,26 @@ peer_alive "$name" || { peer_show "$name"; fail "the storage daemon has died of 
 grep -q "sha $(sha "$image")" "$tmp/out" || fail "the file holds something else than the guest has written"
 
 # 2. kill -9 and return under verified load: the daemon's log has what was in flight, the guest sees a pause. A daemon dies
-#    with the shell that started it, so it is the guest that goes into the background.
+#    with the shell that started it, so it is the guest that goes into the background. It is told of the end by a disk.
+kills=${TEST_KILLS:-3}
+patience=$((patience + kills * 4))
+truncate -s 4K "$tmp/mail"
 : >"$tmp/out"
 (
-	in_guest --disk "vdpa,path=$node" -- '
-echo now
-t fio --name=v --filename=/dev/vdb --direct=1 --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --size=32M --time_based \
-	--runtime=8 --verify=crc32c --verify_fatal=1 --do_verify=1 --output-format=terse >/tmp/fio || { cat /tmp/fio; fail "fio found wrong data"; }
+	in_guest --disk "vdpa,path=$node" --disk "$tmp/mail" -- '
+(
+	until [ "$(tr -s " " </sys/block/vdb/stat | cut -d " " -f 6)" -gt 0 ]; do usleep 100000; done
+	echo now
+) &
+rounds=0 read=0
+until [ "$(dd if=/dev/vdc bs=4k count=1 iflag=direct 2>/dev/null | head -n 1)" = enough ]; do
+	t fio --name=v --filename=/dev/vdb --direct=1 --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --size=32M --time_based \
+		--runtime=15 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --randseed=$rounds --terse-version=3 \
+		--output-format=terse >/tmp/fio || { cat /tmp/fio; fail "fio found wrong data"; }
+	rounds=$((rounds + 1)) read=$((read + $(tail -n 1 /tmp/fio | cut -d ";" -f 6)))
+done
+echo "verified $rounds times, $read KiB"
+echo "after $(sha256sum /dev/vdb | cut -d " " -f 1)"
 ! dmesg | grep -iE "I/O error" || fail "the kernel complains"
 '
 	exit "$status"
@@ -67,12 +81,20 @@ for ((i = 0; i < 300; i++)); do
 	grep -aq '^now' "$tmp/out" && break
 	sleep 0.2
 done
-for i in 1 2 3; do
-	sleep 1
+for ((i = 0; i < kills; i++)); do
+	sleep "1.$((RANDOM % 10))"
+	kill -0 "$guest" || fail "the guest has ended before kill $((i + 1))"
 	peer_kill "$name"
-	sleep 1
-	peer_restart "$name" || fail "the daemon does not start again"
+	sleep "0.$((RANDOM % 10))"
+	peer_restart "$name" || fail "the daemon does not start again after kill $((i + 1))"
 done
+printf 'enough\n' | dd of="$tmp/mail" conv=notrunc status=none
 status=0
 wait "$guest" || status=$?
 expect_status 0 "a daemon that dies and returns"
+verified=$(sed -n 's/^verified \([0-9]* times, [0-9]* KiB\).*/\1/p' "$tmp/out")
+case $verified in
+'' | '0 times'* | *' 0 KiB') fail "the guest has verified nothing" ;;
+esac
+grep -q "after $(sha "$image")" "$tmp/out" || fail "the file holds something else than the guest reads"
+echo "lab: the daemon was killed $kills times; verified $verified"
