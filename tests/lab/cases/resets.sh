@@ -29,7 +29,7 @@ for transport in pci mmio; do
 	ip tuntap add dev "t$transport" mode tap && ip link set "t$transport" up
 	python3 tests/peers/reflect.py "t$transport" >"$tmp/reflect" 2>&1 &
 	pids+=($!)
-	guest_start "$transport" net "lossy=1" -n "tap,ifname=t$transport,vhost=on,transport=$transport"
+	guest_start "$transport" net "lossy=1 transport=$transport wait=irq" -n "tap,ifname=t$transport,vhost=on,transport=$transport"
 	guest_ready "$transport" 60
 	storm "$transport" got
 done
