@@ -243,6 +243,8 @@ static struct vhost_user *make(const struct vhost_user_config *c)
 	v->listen_fd = v->inflight.fd = v->leave_watch.fd = v->leave_grace.watch.fd = -1;
 	vhost_user_conn_init(&v->conn, v->reply_ms);
 	v->conn.name = v->name;
+	if (c->hello_ms)
+		v->conn.reply_ms = c->hello_ms;
 	v->conn.trace = c->trace;
 	v->conn.trace_opaque = c->trace_opaque;
 	if (!v->name || !v->path) {
@@ -390,6 +392,7 @@ int vhost_user_new(struct datapath **out, const struct vhost_user_config *c, str
 	rc = reach(v, c, e);
 	if (!rc)
 		rc = survey(v, c, e);
+	v->conn.reply_ms = v->reply_ms;
 	if (!rc) {
 		a.v = v;
 		evloop_call(v->loop, attach, &a);

@@ -22,6 +22,7 @@ struct vhost_user_config {     /* strings are copied */
 	unsigned reconnect_ms; /* between tries to get it back; 0: its end is the device's */
 	bool must_serve;       /* until a first start() has succeeded, one without the back end fails */
 	unsigned reply_ms;     /* for each reply; 0: 5000 */
+	unsigned hello_ms;     /* ... of the handshake, while the caller waits; 0: the same */
 	uint32_t device_type;  /* VIRTIO_ID_*: the protocol has no word for it */
 	unsigned nqueues;      /* wanted, up to VHOST_USER_MAX_QUEUES; net: data queues only; 0: all it has */
 	uint16_t mtu;          /* net: what the guest is told, or 0 */

@@ -77,5 +77,6 @@ int move_disk(struct devices *all, struct device *d, const struct disk_options *
 void move_net_errands(const struct device *d, const struct net_options *o, struct errands *out);
 void move_disk_errands(const struct disk_options *o, struct errands *out);
 
+#define HELLO_MS 2000 /* for each reply of a new back end, before anything is changed: the main loop waits */
 #define DRAIN_MS 2000 /* how long who serves a device may take to answer what it has, at a live change */
 #endif

@@ -60,7 +60,7 @@ static int serve(struct devices *all, struct device *d, const struct disk_option
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
 		.must_serve = d->virtio != NULL, /* a live change */
-		.reply_ms = d->virtio ? DRAIN_MS : 0,
+		.hello_ms = d->virtio ? HELLO_MS : 0,
 		.device_type = VIRTIO_ID_BLOCK,
 		.nqueues = nqueues,
 		.mem = all->mem,

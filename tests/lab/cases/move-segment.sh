@@ -21,6 +21,7 @@ segment_down() { # the address is other cases' too
 # testpmd takes frames as they are from the card to its own tap, sw0, and back.
 segment_up() {
 	local link command
+	segment_down
 	peer_testpmd_vhost "$sock" server 1 none || fail "no testpmd"
 	peer_testpmd_ask "$sock" "port attach net_tap0,iface=sw0"
 	[ -e /sys/class/net/sw0 ] || fail "testpmd makes no tap"

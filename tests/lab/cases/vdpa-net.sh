@@ -48,6 +48,7 @@ attach() {
 	give_way "$name"
 }
 
+ip link del tap0 2>/dev/null || true # of the case before, with the same address
 mkdir "$tmp/www"
 head -c 2M /dev/urandom >"$tmp/www/data"
 data=$(sha "$tmp/www/data")

@@ -57,6 +57,7 @@ back() {
 }
 
 # 1. testpmd. A peer dies with the shell that started it, so it is the guest that goes into the background.
+ip link del tap0 2>/dev/null || true # of the case before, with the same address
 mkdir "$tmp/www"
 head -c 2M /dev/urandom >"$tmp/www/data"
 data=$(sha "$tmp/www/data")
