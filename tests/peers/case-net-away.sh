@@ -12,7 +12,6 @@ returns() { # GUEST
 	before=$(guest_handles "$1")
 	for ((round = 0; round < count; round++)); do
 		peer_kill "$sock"
-		rm -f "$sock"
 		sleep "0.$((RANDOM % 4))"
 		peer_restart "$sock" || fail "testpmd does not start again"
 		guest_grows "$1" got "$(guest_count "$1" got)" 500
@@ -82,7 +81,6 @@ away_resets() { # GUEST-ARGUMENTS OPTIONS
 	guest_grows g got 0 500
 	for ((round = 0; round < 3; round++)); do
 		peer_kill "$sock"
-		rm -f "$sock"
 		for ((i = 0; i < 5; i++)); do guest_ask g r reset 10; done
 		guest_grows g disk "$(guest_count g disk)" 100
 		ctl g stats >"$tmp/stats" || fail "no counters while it is away"
@@ -219,7 +217,6 @@ early() { # GUEST: of a back end on $sock that is there
 	before=$(guest_handles "$1")
 	for ((round = 0; round < 2 * count; round++)); do
 		peer_kill "$sock"
-		rm -f "$sock"
 		peer_restart "$sock" || fail "testpmd does not start again"
 		sleep "0.0$((RANDOM % 10))"
 	done
@@ -254,7 +251,6 @@ test_killed_and_reset() { # limit: 600
 		guest_say g rrr
 		sleep "0.0$((RANDOM % 10))"
 		peer_kill "$sock"
-		rm -f "$sock"
 		guest_say g rrr
 		peer_restart "$sock" || fail "testpmd does not start again"
 		guest_say g rrr
