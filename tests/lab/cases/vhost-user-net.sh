@@ -99,6 +99,7 @@ until [ "$(mail)" = enough ]; do
 	files=$((files + 1))
 	echo "file $files"
 done
+echo idle
 told away
 device=$(basename "$(readlink -f /sys/class/net/eth0/device)")
 echo "$device" >/sys/bus/virtio/drivers/virtio_net/unbind && echo "$device" >/sys/bus/virtio/drivers/virtio_net/bind ||
@@ -130,6 +131,7 @@ sleep 3
 kill -CONT -- "-$(peer_pid "$sock")"
 guest_said file "$(($(grep -ac '^file' "$tmp/out") + 1))"
 tell enough
+guest_said idle
 peer_kill "$sock"
 tell away
 guest_said bound
