@@ -345,7 +345,7 @@ static const char *find_topic(const char *name)
 
 static int unknown_command(const char *name, struct err *e)
 {
-	static const char *const later[] = {"compare", "backend", "matrix"};
+	static const char *const later[] = {"compare", "matrix"};
 	struct nearest near;
 
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)

@@ -2,11 +2,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "backends/slirp_helper.h"
 #include "lib/log.h"
 #include "lib/trace.h"
+#include "servers/backend.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 #include "vmm/doctor.h"
@@ -57,6 +59,8 @@ int main(int argc, char *argv[])
 	if (slirp_helper_wanted(argc, argv))
 		exit(slirp_helper_main(argc, argv));
 	open_standard_fds();
+	if (argc > 1 && !strcmp(argv[1], "backend"))
+		exit(backend_main(argc - 2, argv + 2));
 	if (config_parse(&cfg, argc, argv, &e)) {
 		log_error("%s", e.text);
 		status = STATUS_FAILED;

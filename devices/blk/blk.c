@@ -7,11 +7,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "devices/blk/blk_config.h"
 #include "devices/blk/blk_queue.h"
 #include "devices/blk/disk.h"
 #include "devices/virtio/inproc.h"
+#include "devices/virtio/virtqueue.h"
 #include "lib/cleanup.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -25,21 +27,14 @@
 static uint64_t blk_features(struct virtio_device *dev)
 {
 	const struct blk *b = blk_of(dev);
-	uint64_t f = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY);
+	uint64_t f;
 
 	if (!b->disk)
 		return ANY_REMOTE | (dev->nqueues > 1 ? BIT(VIRTIO_BLK_F_MQ) : 0);
-	if (b->disk->read_only)
-		f |= BIT(VIRTIO_BLK_F_RO);
-	else if (b->disk->discard_granularity)
-		f |= BIT(VIRTIO_BLK_F_DISCARD);
-	if (!b->disk->read_only && b->disk->write_zeroes)
-		f |= BIT(VIRTIO_BLK_F_WRITE_ZEROES);
-	if (dev->nqueues > 1)
-		f |= BIT(VIRTIO_BLK_F_MQ);
+	f = blk_features_of_disk(b->disk, dev->nqueues);
 	/* 5.2.5.2: CONFIG_WCE is never offered without FLUSH. */
-	if (!(dev->hidden & BIT(VIRTIO_BLK_F_FLUSH)))
-		f |= BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	if (dev->hidden & BIT(VIRTIO_BLK_F_FLUSH))
+		f &= ~(BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE));
 	return f;
 }
 
@@ -60,6 +55,48 @@ static int blk_negotiated(struct virtio_device *dev, uint64_t features)
 static void blk_reset(struct virtio_device *dev)
 {
 	blk_of(dev)->writeback = !blk_of(dev)->writethrough;
+}
+
+static void kick_again(void *opaque, struct virtqueue *vq)
+{
+	const struct blk *b = opaque;
+	const uint64_t one = 1;
+
+	if (write(b->dev.queue[vq_index(vq)].kick_fd, &one, sizeof(one)) < 0) /* full: it is kicked */
+		return;
+}
+
+int blk_queue_run(struct blk *b, struct virtqueue *vq)
+{
+	const struct blk_queue_host host = {
+		.name = b->dev.name,
+		.disk = b->disk,
+		.loop = b->dev.queue[vq_index(vq)].loop,
+		.serial = b->serial,
+		.writeback = &b->writeback,
+		.features = b->dev.accepted,
+		.opaque = b,
+		.again = kick_again,
+	};
+	struct blk_queue *q;
+	int rc = blk_queue_new(&q, &host, vq);
+
+	if (!rc)
+		vq_set_opaque(vq, q);
+	return rc;
+}
+
+void blk_queue_kick(struct blk *b, struct virtqueue *vq)
+{
+	(void)b;
+	blk_queue_serve(vq_opaque(vq));
+}
+
+void blk_queue_halt(struct blk *b, struct virtqueue *vq)
+{
+	(void)b;
+	blk_queue_free(vq_opaque(vq));
+	vq_set_opaque(vq, NULL);
 }
 
 static int blk_run(struct virtio_device *dev, struct virtqueue *vq)

@@ -7,6 +7,8 @@
 
 #include "devices/blk/disk.h"
 
+#define BIT(n) (UINT64_C(1) << (n))
+
 /* A driver keeps to what it has read, so a disk can only be moved to who takes as much. */
 struct limits {
 	uint32_t seg_max, discard_sectors, zero_sectors, range_segs;
@@ -16,29 +18,45 @@ static const struct limits ours = {BLK_SEG_MAX, BLK_DISCARD_SECTORS, BLK_ZERO_SE
 /* qemu-storage-daemon 7.2 to 10.0 by vhost-user; by VDUSE it takes 254 segments. */
 static const struct limits common = {126, 32768, 32768, 1};
 
-static uint32_t seg_max(const struct virtio_device *dev, uint32_t most)
+static uint32_t seg_max(uint16_t queue_size, uint32_t most)
 {
-	unsigned room = dev->queue[0].max_size - 2u;
+	unsigned room = queue_size - 2u;
 
 	/* Without indirect descriptors a request must fit into the ring. */
 	return room < most ? room : most;
 }
 
-void blk_config_of_disk(const struct blk *b, const struct disk *d, struct virtio_blk_config *c)
+uint64_t blk_features_of_disk(const struct disk *d, unsigned nqueues)
 {
-	const struct limits *l = b->common_limits ? &common : &ours;
+	uint64_t f = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
+		     BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE);
+
+	if (d->read_only)
+		f |= BIT(VIRTIO_BLK_F_RO);
+	else if (d->discard_granularity)
+		f |= BIT(VIRTIO_BLK_F_DISCARD);
+	if (!d->read_only && d->write_zeroes)
+		f |= BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+	if (nqueues > 1)
+		f |= BIT(VIRTIO_BLK_F_MQ);
+	return f;
+}
+
+void blk_config_make(const struct disk *d, const struct blk_shape *s, struct virtio_blk_config *c)
+{
+	const struct limits *l = s->common_limits ? &common : &ours;
 	const unsigned per_block = d->block_size / 512;
 	const unsigned exp = (unsigned)__builtin_ctz(d->physical_block_size / d->block_size);
 
 	*c = (struct virtio_blk_config){
 		.capacity = htole64(d->size / 512),
-		.seg_max = htole32(seg_max(&b->dev, l->seg_max)),
+		.seg_max = htole32(seg_max(s->queue_size, l->seg_max)),
 		.blk_size = htole32(d->block_size),
 		.physical_block_exp = (uint8_t)exp,
 		.min_io_size = htole16((uint16_t)(1u << exp)),
 		.opt_io_size = htole32(d->optimal_io_size / d->block_size),
-		.wce = b->writeback,
-		.num_queues = htole16((uint16_t)b->dev.nqueues),
+		.wce = s->writeback,
+		.num_queues = htole16((uint16_t)s->nqueues),
 	};
 	if (!d->read_only && d->discard_granularity) {
 		c->max_discard_sectors = htole32(l->discard_sectors);
@@ -51,6 +69,18 @@ void blk_config_of_disk(const struct blk *b, const struct disk *d, struct virtio
 		c->max_write_zeroes_seg = htole32(l->range_segs);
 		c->write_zeroes_may_unmap = d->discard_granularity != 0;
 	}
+}
+
+void blk_config_of_disk(const struct blk *b, const struct disk *d, struct virtio_blk_config *c)
+{
+	const struct blk_shape s = {
+		.nqueues = b->dev.nqueues,
+		.queue_size = b->dev.queue[0].max_size,
+		.common_limits = b->common_limits,
+		.writeback = b->writeback,
+	};
+
+	blk_config_make(d, &s, c);
 }
 
 struct question {

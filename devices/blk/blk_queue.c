@@ -12,7 +12,6 @@
 #include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "devices/blk/disk.h"
 #include "devices/virtio/virtqueue.h"
@@ -46,7 +45,7 @@ struct blk_req {
 };
 
 struct blk_queue {
-	struct blk *b;
+	struct blk_queue_host h;
 	struct virtqueue *vq;
 	struct disk_lane *lane;
 	struct blk_req *reqs, *free;
@@ -64,9 +63,15 @@ static void req_put(struct blk_req *r)
 
 static void req_end(struct blk_req *r, uint8_t status)
 {
-	*r->status = status;
+	const struct blk_queue_host *h = &r->q->h;
 	/* A failed read may have filled some of the buffer; the status byte is all that is promised. */
-	vq_push(r->q->vq, r->head, status == VIRTIO_BLK_S_OK ? r->written : 1);
+	const uint32_t written = status == VIRTIO_BLK_S_OK ? r->written : 1;
+
+	*r->status = status;
+	if (h->push)
+		h->push(h->opaque, r->head, written);
+	else
+		vq_push(r->q->vq, r->head, written);
 	req_put(r);
 }
 
@@ -90,7 +95,7 @@ static void req_done(struct disk_req *io, int err)
 		req_next(r);
 		return;
 	}
-	log_guest("%s: %s at sector %llu, %llu bytes: %s", r->q->b->dev.name, op_name(io->op),
+	log_guest("%s: %s at sector %llu, %llu bytes: %s", r->q->h.name, op_name(io->op),
 		  (unsigned long long)(io->offset / 512), (unsigned long long)io->len, strerror(-err));
 	req_end(r, VIRTIO_BLK_S_IOERR);
 }
@@ -100,7 +105,7 @@ static void req_submit(struct blk_req *r, enum disk_op op, uint64_t offset, uint
 	r->io.op = op;
 	r->io.offset = offset;
 	r->io.len = len;
-	r->q->b->disk->ops->submit(r->q->lane, &r->io);
+	r->q->h.disk->ops->submit(r->q->lane, &r->io);
 }
 
 /* What is still to be done for r: a range, the flush after the last, the answer. */
@@ -177,10 +182,10 @@ static bool range_ok(const struct disk *d, uint64_t sector, uint64_t len)
 static void start_rw(struct blk_req *r, enum disk_op op, uint64_t sector, struct iovec *iov, unsigned niov,
 		     uint64_t len)
 {
-	const struct blk *b = r->q->b;
+	const struct blk_queue_host *h = &r->q->h;
 	struct queue_stats *stats = vq_stats(r->q->vq);
 
-	if ((op == DISK_WRITE && b->disk->read_only) || !range_ok(b->disk, sector, len)) {
+	if ((op == DISK_WRITE && h->disk->read_only) || !range_ok(h->disk, sector, len)) {
 		req_end(r, VIRTIO_BLK_S_IOERR);
 		return;
 	}
@@ -192,12 +197,12 @@ static void start_rw(struct blk_req *r, enum disk_op op, uint64_t sector, struct
 			      memory_order_relaxed);
 	r->io.iov = iov;
 	r->io.iovcnt = (int)niov;
-	r->io.durable = op == DISK_WRITE && !b->writeback;
+	r->io.durable = op == DISK_WRITE && !*h->writeback;
 	req_submit(r, op, sector * 512, len);
 }
 
 /* Checks one segment and turns it into a range.  VIRTIO_BLK_S_*. */
-static uint8_t range_parse(const struct blk *b, uint32_t type,
+static uint8_t range_parse(const struct blk_queue_host *h, uint32_t type,
 			   const struct virtio_blk_discard_write_zeroes *seg, struct range *out)
 {
 	uint64_t sector = le64toh(seg->sector), n = le32toh(seg->num_sectors);
@@ -207,11 +212,11 @@ static uint8_t range_parse(const struct blk *b, uint32_t type,
 
 	if ((flags & ~(uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) || (discard && unmap))
 		return VIRTIO_BLK_S_UNSUPP;
-	if (b->disk->read_only)
+	if (h->disk->read_only)
 		return VIRTIO_BLK_S_IOERR;
-	if (!virtio_has(&b->dev, discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES))
+	if (!(h->features >> (discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES) & 1))
 		return VIRTIO_BLK_S_UNSUPP;
-	if (n > (discard ? BLK_DISCARD_SECTORS : BLK_ZERO_SECTORS) || !range_ok(b->disk, sector, n * 512))
+	if (n > (discard ? BLK_DISCARD_SECTORS : BLK_ZERO_SECTORS) || !range_ok(h->disk, sector, n * 512))
 		return VIRTIO_BLK_S_IOERR;
 	out->offset = sector * 512;
 	out->len = n * 512;
@@ -230,7 +235,7 @@ static void start_ranges(struct blk_req *r, uint32_t type, const struct iovec *i
 	}
 	iov_get(iov, seg, len);
 	for (unsigned i = 0; i < n; i++) {
-		uint8_t status = range_parse(r->q->b, type, &seg[i], &r->ranges[i]);
+		uint8_t status = range_parse(&r->q->h, type, &seg[i], &r->ranges[i]);
 
 		if (status != VIRTIO_BLK_S_OK) {
 			req_end(r, status);
@@ -239,7 +244,7 @@ static void start_ranges(struct blk_req *r, uint32_t type, const struct iovec *i
 	}
 	r->nranges = n;
 	/* Zeroes are data: in writethrough mode they are stable when the driver hears of them. */
-	r->sync_last = type == VIRTIO_BLK_T_WRITE_ZEROES && !r->q->b->writeback;
+	r->sync_last = type == VIRTIO_BLK_T_WRITE_ZEROES && !*r->q->h.writeback;
 	req_next(r);
 }
 
@@ -258,7 +263,7 @@ static void req_start(struct blk_req *r, struct vq_chain *c)
 {
 	struct iovec *out = c->iov, *in = c->iov + c->nout;
 	struct virtio_blk_outhdr hdr;
-	const struct blk *b = r->q->b;
+	const struct blk_queue_host *h = &r->q->h;
 	uint64_t sector;
 	unsigned nout;
 
@@ -288,11 +293,11 @@ static void req_start(struct blk_req *r, struct vq_chain *c)
 		start_rw(r, DISK_WRITE, sector, out, nout, c->out_len - sizeof(hdr));
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		r->sync_last = !b->disk->read_only;
+		r->sync_last = !h->disk->read_only;
 		req_next(r);
 		break;
 	case VIRTIO_BLK_T_GET_ID:
-		r->written = 1 + (uint32_t)iov_put(in, c->in_len - 1, b->serial, sizeof(b->serial));
+		r->written = 1 + (uint32_t)iov_put(in, c->in_len - 1, h->serial, VIRTIO_BLK_ID_BYTES);
 		req_end(r, VIRTIO_BLK_S_OK);
 		break;
 	case VIRTIO_BLK_T_DISCARD:
@@ -314,7 +319,7 @@ static int queue_drain(struct blk_queue *q, unsigned *budget)
 		struct blk_req *r = q->free;
 		struct vq_chain c = {.iov = r->iov, .iov_max = REQ_IOV_MAX};
 
-		rc = vq_pop(q->vq, &c);
+		rc = q->h.pop ? q->h.pop(q->h.opaque, &c) : vq_pop(q->vq, &c);
 		if (rc <= 0)
 			break;
 		if (!c.in_len) {
@@ -325,27 +330,21 @@ static int queue_drain(struct blk_queue *q, unsigned *budget)
 		q->free = r->next_free;
 		req_start(r, &c);
 		if (++n % BURST == 0) {
-			q->b->disk->ops->commit(q->lane);
+			q->h.disk->ops->commit(q->lane);
 			vq_flush(q->vq);
 		}
 	}
-	q->b->disk->ops->commit(q->lane);
+	q->h.disk->ops->commit(q->lane);
 	return rc;
 }
 
-static void kick_again(const struct blk_queue *q)
-{
-	const uint64_t one = 1;
-
-	if (write(q->b->dev.queue[vq_index(q->vq)].kick_fd, &one, sizeof(one)) < 0) /* full: it is kicked */
-		return;
-}
-
-static void queue_kick(struct blk_queue *q)
+void blk_queue_serve(struct blk_queue *q)
 {
 	unsigned budget = 2u * vq_size(q->vq);
 	int rc;
 
+	if (vq_error(q->vq) || q->starved)
+		return;
 	q->kicking = true;
 	for (;;) {
 		vq_busy(q->vq);
@@ -365,7 +364,20 @@ static void queue_kick(struct blk_queue *q)
 	}
 	q->kicking = false;
 	if (rc > 0 && q->free)
-		kick_again(q); /* others on this loop have their turn first */
+		q->h.again(q->h.opaque, q->vq); /* others on this loop have their turn first */
+}
+
+bool blk_queue_look(struct blk_queue *q)
+{
+	const unsigned most = vq_size(q->vq);
+	unsigned budget = most;
+
+	q->kicking = true;
+	vq_busy(q->vq);
+	queue_drain(q, &budget);
+	vq_flush(q->vq);
+	q->kicking = false;
+	return budget < most;
 }
 
 /* The disk has done some; whoever waited for a free request may go on. */
@@ -378,7 +390,7 @@ static void on_batch(void *opaque)
 	vq_flush(q->vq);
 	if (q->starved && !q->halting && q->free) {
 		q->starved = false;
-		kick_again(q);
+		q->h.again(q->h.opaque, q->vq);
 	}
 }
 
@@ -389,7 +401,7 @@ static void queue_free(struct blk_queue *q)
 	free(q);
 }
 
-int blk_queue_run(struct blk *b, struct virtqueue *vq)
+int blk_queue_new(struct blk_queue **out, const struct blk_queue_host *h, struct virtqueue *vq)
 {
 	struct blk_queue *q = calloc(1, sizeof(*q));
 	const struct disk_client client = {.batch = on_batch, .opaque = q, .syscalls = &vq_stats(vq)->syscalls};
@@ -397,7 +409,7 @@ int blk_queue_run(struct blk *b, struct virtqueue *vq)
 
 	if (!q)
 		return -ENOMEM;
-	q->b = b;
+	q->h = *h;
 	q->vq = vq;
 	q->reqs = calloc(n, sizeof(*q->reqs));
 	q->iovs = calloc((size_t)n * REQ_IOV_MAX, sizeof(*q->iovs));
@@ -411,34 +423,24 @@ int blk_queue_run(struct blk *b, struct virtqueue *vq)
 		q->reqs[i].io.done = req_done;
 		req_put(&q->reqs[i]);
 	}
-	q->lane = b->disk->ops->lane(b->disk, b->dev.queue[vq_index(vq)].loop, n, &client);
+	q->lane = h->disk->ops->lane(h->disk, h->loop, n, &client);
 	if (!q->lane) {
 		int err = errno ? -errno : -EIO;
 
 		queue_free(q);
 		return err;
 	}
-	vq_set_opaque(vq, q);
+	*out = q;
 	return 0;
 }
 
-void blk_queue_kick(struct blk *b, struct virtqueue *vq)
+void blk_queue_free(struct blk_queue *q)
 {
-	struct blk_queue *q = vq_opaque(vq);
-
-	(void)b;
-	if (!vq_error(vq) && !q->starved)
-		queue_kick(q);
-}
-
-void blk_queue_halt(struct blk *b, struct virtqueue *vq)
-{
-	struct blk_queue *q = vq_opaque(vq);
+	const struct disk_ops *ops = q->h.disk->ops;
 
 	q->halting = true;
-	b->disk->ops->drain(q->lane);
-	vq_flush(vq);
-	b->disk->ops->lane_free(q->lane);
-	vq_set_opaque(vq, NULL);
+	ops->drain(q->lane);
+	vq_flush(q->vq);
+	ops->lane_free(q->lane);
 	queue_free(q);
 }
