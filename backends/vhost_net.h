@@ -22,7 +22,7 @@ struct vhost_net_config {
 	unsigned busy_poll_us; /* how long the kernel looks before it sleeps; 0: not at all */
 	struct evloop *loop;   /* the device's: on it the datapath tells of rings the kernel calls broken */
 	const char *path;      /* NULL: VHOST_NET_PATH; outlives the datapath */
-	const int *fds;        /* [npairs]: path, opened by somebody else, each.  Ours, also on error; or NULL */
+	const int *fds; /* [npairs]: path, opened by somebody else, each.  Ours, also on error; or NULL */
 };
 
 /* NULL with a sentence in e. */
