@@ -134,7 +134,7 @@ int vhost_kernel_open(struct vhost_kernel *vk, struct err *e)
 	vk->running = 0;
 	vk->watched = false;
 	memset(&vk->idle, 0, sizeof(vk->idle));
-	vk->fd = vk->given_fd ? vk->given_fd : vhost_kernel_sys.open(vk->path, O_RDWR | O_CLOEXEC);
+	vk->fd = vk->given_fd ? *vk->given_fd : vhost_kernel_sys.open(vk->path, O_RDWR | O_CLOEXEC);
 	vhost_trace_open(vk->name, "vhost", vk->path, vk->fd < 0 ? -errno : 0);
 	if (vk->fd < 0)
 		return explain_open(vk, -errno, e);

@@ -25,7 +25,7 @@ struct vhost_kernel {
 	const char *name;    /* "net0": for messages */
 	const char *option;  /* "--net: tap: vhost=on": for the user's errors */
 	const char *path;    /* /dev/vhost-net */
-	int given_fd;        /* not 0: path, opened by somebody else; ours from vhost_kernel_open() on */
+	const int *given_fd; /* path, opened by somebody else; ours from vhost_kernel_open() on.  Or NULL */
 	const char *module;  /* vhost_net */
 	struct datapath *dp; /* whose events tell of a ring that the kernel calls broken */
 	struct evloop *loop; /* start and stop are called on its thread; NULL: nobody looks */

@@ -173,7 +173,7 @@ static int pair_open(struct vhost_net *vn, unsigned i, const struct vhost_net_co
 		.name = c->name,
 		.option = "--net: tap: vhost=on",
 		.path = c->path ? c->path : VHOST_NET_PATH,
-		.given_fd = c->fds ? c->fds[i] : 0,
+		.given_fd = c->fds ? &c->fds[i] : NULL,
 		.module = "vhost_net",
 		.dp = &vn->dp,
 		.loop = c->loop,
@@ -197,6 +197,8 @@ struct datapath *vhost_net_new(const struct vhost_net_config *c, struct err *e)
 	struct vhost_net *vn = calloc(1, sizeof(*vn) + c->npairs * sizeof(vn->pair[0]));
 
 	if (!vn) {
+		for (unsigned i = 0; c->fds && i < c->npairs; i++)
+			close(c->fds[i]);
 		err_set(e, -ENOMEM, "%s: out of memory", c->name);
 		return NULL;
 	}

@@ -267,6 +267,10 @@ void vhost_user_link_renew(struct vhost_user *v)
 		rc = fd < 0 ? fd : open_link(v, fd);
 		if (!rc) {
 			rc = welcome(v);
+			if (rc && v->up && v->conn.fd >= 0 && rc != -ECONNRESET && rc != -EPIPE) {
+				evloop_del(v->loop, &v->conn_watch);
+				vhost_user_leave(v, 0);
+			}
 			if (rc)
 				close_link(v);
 		}
@@ -289,7 +293,7 @@ static void on_retry(struct ev_timer *t)
 	pthread_mutex_lock(&v->lock);
 	if (v->link == VHOST_USER_GREETING) {
 		vhost_user_link_lost(v, -ETIMEDOUT);
-	} else if (v->link == VHOST_USER_AWAY && v->reconnect_ms && v->listen_fd < 0) {
+	} else if (v->link == VHOST_USER_AWAY && v->reconnect_ms && v->listen_fd < 0 && !v->lingers) {
 		fd = vhost_user_connect(v->path);
 		if (fd < 0 || open_link(v, fd))
 			vhost_user_link_retry(v);

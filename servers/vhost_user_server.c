@@ -71,7 +71,8 @@ static void on_conn(struct ev_watch *w, uint32_t events)
 	struct vhost_user_server *s = container_of(w, struct vhost_user_server, conn_watch);
 
 	(void)events;
-	for (;;) {
+	/* The rest comes again, after others had their turn. */
+	for (unsigned n = 0; n < 16; n++) {
 		const char *why = NULL;
 		uint32_t request;
 		int rc = vhost_user_read(s->fd, &s->reader);

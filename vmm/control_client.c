@@ -224,6 +224,24 @@ static json_t *ask(const char *name, const struct sockaddr_un *addr, int argc, c
 	return NULL;
 }
 
+/* Who answers may not be the VM any more, and the rights are the caller's: it gets what the command names. */
+static bool named(const struct errand *r, int argc, char *const argv[])
+{
+	const size_t len = strlen(r->path);
+	const char *words = argc > 2 && !strcmp(argv[0], "datapath") ? argv[2] : NULL;
+
+	if (!words)
+		return false;
+	if (r->kind == ERRAND_TAP)
+		return !strncmp(words, "tap", 3);
+	if (r->kind == ERRAND_FILE && !strcmp(r->path, "/dev/vhost-net"))
+		return strstr(words, "vhost") != NULL;
+	for (const char *at = words; len && (at = strstr(at, r->path)); at++)
+		if ((at == words || at[-1] == '=' || at[-1] == ',') && (!at[len] || at[len] == ','))
+			return true;
+	return false;
+}
+
 /* What it takes is opened here.  NULL: an error was printed. */
 static json_t *ask_with_errands(const char *name, const struct sockaddr_un *addr, int argc, char *const argv[],
 				json_t *first, int *status)
@@ -238,6 +256,12 @@ static json_t *ask_with_errands(const char *name, const struct sockaddr_un *addr
 		log_error("ctl: the VM needs what this ringlet cannot open; are the two of one version?");
 		return NULL;
 	}
+	for (unsigned i = 0; i < errands.n; i++)
+		if (!named(&errands.errand[i], argc, argv)) {
+			log_error("ctl: the VM asks for \"%s\", which the command does not name",
+				  errands.errand[i].path);
+			return NULL;
+		}
 	if (errands_run(&errands, &fds, &e)) {
 		log_error("ctl: %s", e.text);
 		*status = 1;

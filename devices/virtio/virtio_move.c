@@ -282,6 +282,20 @@ static int still_held(const struct virtio_device *dev, struct err *e)
 		       dev->name, dev->remote->ops->name);
 }
 
+/* Its peer may have the rings in its hands.  Not on the loop, which hears of it. */
+static bool lets_go(struct datapath *dp, unsigned ms)
+{
+	const uint64_t end = now_ns() + ms * UINT64_C(1000000);
+	const struct timespec nap = {.tv_nsec = 1000000};
+
+	while (dp && dp->ops->lingers && dp->ops->lingers(dp)) {
+		if (now_ns() > end)
+			return false;
+		nanosleep(&nap, NULL);
+	}
+	return true;
+}
+
 static int change(struct virtio_device *dev, const struct virtio_move *m, struct virtio_moved *moved,
 		  struct err *e)
 {
@@ -308,6 +322,10 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 		if (back) {
 			queues_give_up(dev, queues);
 			virtio_needs_reset(dev, "who served it does not answer", back);
+			return err_set(e, back,
+				       "%s: %s does not answer and cannot go on\n"
+				       "End it; the device stands still until its driver resets it.",
+				       dev->name, dev->remote->ops->name);
 		}
 		return still_held(dev, e);
 	}
@@ -322,6 +340,17 @@ static int change(struct virtio_device *dev, const struct virtio_move *m, struct
 			dev->stale_fds |= queues & ~queues_local(dev);
 		settle(dev, queues);
 		swap(dev, m, false);
+		if (!lets_go(m->remote, m->how->drain_ms)) {
+			dev->remote = old;
+			dev->local_queues = old_local;
+			virtio_narrow(dev, e);
+			queues_give_up(dev, queues);
+			virtio_needs_reset(dev, "who was to take over does not answer and has its rings", rc);
+			return err_set(e, rc,
+				       "%s: %s was given the rings and does not answer\n"
+				       "End it; the device stands still until its driver resets it.",
+				       dev->name, name);
+		}
 	}
 	back = take_over(dev, old, old_local, queues, e);
 	if (!back)

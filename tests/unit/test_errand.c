@@ -26,7 +26,7 @@ static struct errands wanted;
 static unsigned fds_before;
 static _Atomic unsigned got, asked;
 static char brought[64];
-static bool take_all;
+static bool take_all, name_them;
 
 static int on_request(void *opaque, int argc, char *const argv[], struct errand_fds *fds, char *text,
 		      size_t size)
@@ -81,7 +81,7 @@ static void setup(void)
 	c.path = socket_path;
 	cr_assert_eq(control_open(&control, loop, &c, &e), 0, "%s", e.text);
 	pthread_create(&thread, NULL, run, NULL);
-	take_all = true;
+	take_all = name_them = true;
 }
 
 static void teardown(void)
@@ -109,9 +109,12 @@ static void want(enum errand_kind kind, const char *path, unsigned count)
 
 static int client(const char *word)
 {
-	char *argv[] = {(char *)word, NULL};
+	char words[512] = "tap", *argv[] = {(char *)word, "net0", words, NULL};
 
-	return control_client(socket_path, 1, argv);
+	for (unsigned i = 0; i < wanted.n && name_them; i++)
+		snprintf(words + strlen(words), sizeof(words) - strlen(words), ",path=%s",
+			 wanted.errand[i].path);
+	return control_client(socket_path, 3, argv);
 }
 
 WholeTest(errand, a_request_without_errands_brings_nothing)
@@ -144,6 +147,16 @@ WholeTest(errand, several_kinds_come_in_order)
 	cr_expect_eq(client("datapath"), 0);
 	cr_expect_eq(got, 2, "what nobody takes is closed");
 	close(listener);
+}
+
+/* Somebody has taken the VM over, and root asks it something. */
+WholeTest(errand, what_the_command_does_not_name_is_not_opened)
+{
+	want(ERRAND_FILE, file_path, 1);
+	name_them = false;
+	cr_expect_eq(client("datapath"), 125);
+	cr_expect_eq(got, 0);
+	cr_expect_eq(asked, 1);
 }
 
 WholeTest(errand, what_cannot_be_opened_ends_the_command_here)

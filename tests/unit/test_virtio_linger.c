@@ -146,6 +146,24 @@ WholeTest(virtio_linger, a_queue_is_not_reset_before_it_lets_go)
 	a.in_stop = NULL;
 }
 
+WholeTest(virtio_linger, nobody_goes_on_beside_one_that_failed_to_take_over_and_holds_the_rings)
+{
+	const struct virtio_move_how how = {.drain_ms = 20};
+	const struct virtio_move mv = {.remote = &b.dp, .how = &how};
+	struct virtio_moved moved;
+
+	live(0);
+	a.offer.drains = true;
+	b.start_err = -ETIMEDOUT;
+	freeze(&b);
+	cr_expect_eq(virtio_move(&f.dev, &mv, &moved, &e), -ETIMEDOUT);
+	cr_expect_eq(a.running, 0);
+	cr_expect(f.dev.status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	cr_expect_eq(f.dev.remote, &a.dp);
+	fake_device_status(&f, 0);
+	live(0);
+}
+
 WholeTest(virtio_linger, nobody_takes_over_from_one_that_does_not_let_go)
 {
 	const struct virtio_move_how how = {.drain_ms = 20};
