@@ -165,8 +165,12 @@ static void on_spin(struct ev_watch *w, uint32_t events)
 
 static int spin(struct net_worker *w, bool more)
 {
-	if (more)
-		return w->spinning++ ? 0 : evloop_add(w->thread.loop, &w->spin, EPOLLIN);
+	if (more) {
+		const int rc = w->spinning ? 0 : evloop_add(w->thread.loop, &w->spin, EPOLLIN);
+
+		w->spinning += !rc;
+		return rc;
+	}
 	if (!--w->spinning)
 		evloop_del(w->thread.loop, &w->spin);
 	return 0;
@@ -251,9 +255,12 @@ static int queue_start(void *dev, struct server_queue *q)
 	if (q->index % 2) {
 		struct net_lane *l = &link->lane[end->side][q->index / 2];
 
+		const int rc = link->c.poll ? spin(l->worker, true) : 0;
+
 		l->dropping = false;
-		l->tx = q;
-		return link->c.poll ? spin(l->worker, true) : 0;
+		if (!rc)
+			l->tx = q;
+		return rc;
 	}
 	pthread_mutex_lock(&rx->lock);
 	rx->q = q;

@@ -24,9 +24,14 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct guard *find(uintptr_t at)
 {
-	for (unsigned i = 0; i < ever; i++)
-		if (at - guards[i].addr < guards[i].len)
+	for (unsigned i = 0; i < ever; i++) {
+		const uintptr_t addr = guards[i].addr;
+		const size_t len = guards[i].len;
+
+		/* Another thread may be giving the place to another mapping. */
+		if (at - addr < len && guards[i].addr == addr && guards[i].len == len)
 			return &guards[i];
+	}
 	return NULL;
 }
 

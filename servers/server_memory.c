@@ -2,9 +2,11 @@
 #include "servers/server_memory.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "servers/server_guard.h"
 
@@ -49,10 +51,14 @@ static int check(const struct server_memory *m, const struct vhost_user_mem_regi
 /* What mmap() wants an offset in the file to be a multiple of; the file may be of huge pages. */
 static int page_of(int fd, const struct vhost_user_mem_region *r, uint64_t *page)
 {
+	struct statfs fs;
 	struct stat st;
 
-	if (fstat(fd, &st))
+	if (fstat(fd, &st) || fstatfs(fd, &fs))
 		return -errno;
+	/* A page of these comes when its owner likes. */
+	if (fs.f_type == FUSE_SUPER_MAGIC || fs.f_type == NFS_SUPER_MAGIC)
+		return -EINVAL;
 	if (S_ISREG(st.st_mode) && (st.st_size < 0 || r->mmap_offset + r->memory_size > (uint64_t)st.st_size))
 		return -EINVAL;
 	*page = st.st_blksize > (blksize_t)PAGE ? (uint64_t)st.st_blksize : PAGE;

@@ -155,6 +155,9 @@ int server_set_vring_kick(struct vhost_user_server *s, struct vhost_user_msg *m,
 	struct server_vring *v;
 	int rc = check_fd(s, m);
 
+	/* Another file's poll() may be its owner's to answer (FUSE). */
+	if (!rc)
+		rc = check_eventfd(m, *fd);
 	if (rc)
 		return rc;
 	v = vring(s, m->u64 & 0xff);
