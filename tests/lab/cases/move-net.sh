@@ -2,6 +2,7 @@
 # Two TCP streams, one each way, go on while their card changes between this process and the kernel on the same tap. Both must carry
 # something between any two moves, and what was sent is what arrived.
 # timeout: 500
+# only: test-all
 . "$(dirname "$0")/../lib.sh"
 . tests/lab/cases/move-lib.bash
 . tests/lab/cases/move-streams.bash
