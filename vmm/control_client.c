@@ -235,7 +235,7 @@ static bool named(const struct errand *r, int argc, char *const argv[])
 	if (r->kind == ERRAND_TAP)
 		return !strncmp(words, "tap", 3);
 	if (r->kind == ERRAND_FILE && !strcmp(r->path, "/dev/vhost-net"))
-		return strstr(words, "vhost") != NULL;
+		return !strncmp(words, "tap,", 4) && strstr(words, ",vhost");
 	for (const char *at = words; len && (at = strstr(at, r->path)); at++)
 		if ((at == words || at[-1] == '=' || at[-1] == ',') && (!at[len] || at[len] == ','))
 			return true;

@@ -27,6 +27,7 @@ static unsigned fds_before;
 static _Atomic unsigned got, asked;
 static char brought[64];
 static bool take_all, name_them;
+static const char *about;
 
 static int on_request(void *opaque, int argc, char *const argv[], struct errand_fds *fds, char *text,
 		      size_t size)
@@ -82,6 +83,7 @@ static void setup(void)
 	cr_assert_eq(control_open(&control, loop, &c, &e), 0, "%s", e.text);
 	pthread_create(&thread, NULL, run, NULL);
 	take_all = name_them = true;
+	about = "tap";
 }
 
 static void teardown(void)
@@ -109,8 +111,9 @@ static void want(enum errand_kind kind, const char *path, unsigned count)
 
 static int client(const char *word)
 {
-	char words[512] = "tap", *argv[] = {(char *)word, "net0", words, NULL};
+	char words[512], *argv[] = {(char *)word, "net0", words, NULL};
 
+	snprintf(words, sizeof(words), "%s", about);
 	for (unsigned i = 0; i < wanted.n && name_them; i++)
 		snprintf(words + strlen(words), sizeof(words) - strlen(words), ",path=%s",
 			 wanted.errand[i].path);
@@ -157,6 +160,21 @@ WholeTest(errand, what_the_command_does_not_name_is_not_opened)
 	cr_expect_eq(client("datapath"), 125);
 	cr_expect_eq(got, 0);
 	cr_expect_eq(asked, 1);
+}
+
+WholeTest(errand, the_kernels_vhost_and_taps_are_opened_for_commands_about_taps_only)
+{
+	static const enum errand_kind kinds[] = {ERRAND_FILE, ERRAND_TAP};
+
+	name_them = false;
+	about = "vhost-user,path=/run/net.sock";
+	for (unsigned i = 0; i < 2; i++) {
+		wanted.n = 0;
+		want(kinds[i], i ? "" : "/dev/vhost-net", 1);
+		cr_expect_eq(client("datapath"), 125);
+	}
+	cr_expect_eq(got, 0);
+	cr_expect_eq(asked, 2, "each was refused after the first answer");
 }
 
 WholeTest(errand, what_cannot_be_opened_ends_the_command_here)
