@@ -15,4 +15,5 @@ fi
 echo "${why:-KVM cannot be used here}; booting in the lab instead (a KVM host in an emulator: slow)" >&2
 scripts/setup.sh lab
 tests/lab/fetch.sh >/dev/null
-exec tests/lab/lab exec "${args[@]}"
+# With more the emulator now and then loses a guest, or itself; it is no faster (docs/lab-stability.md).
+LAB_CPUS=${LAB_CPUS:-1} exec tests/lab/lab exec "${args[@]}"
