@@ -88,6 +88,15 @@ static int device_bits(void *dst, const char *value, struct err *e)
 	return r;
 }
 
+static int device_features(void *dst, const char *value, struct err *e)
+{
+	struct virtio_config *virtio = &((struct device_list *)dst)->virtio;
+	int r = value_bits(value, &virtio->most, e);
+
+	virtio->has_most = r == 0;
+	return r;
+}
+
 static int device_queue_size(void *dst, const char *value, struct err *e)
 {
 	unsigned n;
@@ -118,6 +127,7 @@ const struct key_def config_common_keys[] = {
 	{.name = "event_idx", .words = "on off", .bare = true, .set = device_event_idx},
 	{.name = "indirect", .words = "on off", .bare = true, .set = device_indirect},
 	{.name = "bits", .words = "common all", .set = device_bits},
+	{.name = "features", .set = device_features},
 	{.name = "queue-size", .set = device_queue_size},
 	{.name = "pin", .set = device_pin},
 	{.name = "queue_size", .stands_for = "queue-size"},

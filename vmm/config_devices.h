@@ -28,6 +28,8 @@ struct virtio_config {
 	bool packed, in_order;         /* default off */
 	bool event_idx, indirect;      /* default on */
 	bool all_bits;                 /* bits=all: also what not every datapath of its kind serves */
+	bool has_most;                 /* features=: ... */
+	uint64_t most;                 /* ... no bits but these are offered; VERSION_1 always is */
 	uint16_t queue_size;           /* entries, a power of two; 0: the device's default */
 	unsigned npin;                 /* pin=: host CPUs of the data threads, thread i on pin[i % npin] */
 	uint16_t pin[CONFIG_MAX_QUEUES];

@@ -108,6 +108,14 @@ static void add_number(struct text *t, const char *before, unsigned n)
 	add(t, digits);
 }
 
+static void add_bits(struct text *t, const char *key, uint64_t bits)
+{
+	char digits[24];
+
+	snprintf(digits, sizeof(digits), "0x%" PRIx64, bits);
+	add_key(t, key, digits);
+}
+
 static void add_pins(struct text *t, const uint16_t *pin, unsigned npin)
 {
 	for (unsigned i = 0; i < npin; i++) {
@@ -142,6 +150,8 @@ static void add_virtio_but_transport(struct text *t, const struct virtio_config 
 	add_key(t, "doorbell", v->doorbell_pio ? "pio" : "mmio");
 	if (v->all_bits)
 		add_key(t, "bits", "all");
+	if (v->has_most)
+		add_bits(t, "features", v->most);
 	add_switch(t, "packed", v->packed);
 	add_switch(t, "in_order", v->in_order);
 	add_switch(t, "event_idx", v->event_idx);

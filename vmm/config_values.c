@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
@@ -136,6 +137,20 @@ int value_number(const char *text, unsigned min, unsigned max, unsigned *n, stru
 	if (too_large || whole < min || whole > max)
 		return err_set(e, -EINVAL, "%s is not between %u and %u", text, min, max);
 	*n = (unsigned)whole;
+	return 0;
+}
+
+int value_bits(const char *text, uint64_t *bits, struct err *e)
+{
+	const char *digits = !strncmp(text, "0x", 2) ? text + 2 : text;
+	const size_t len = strspn(digits, "0123456789abcdefABCDEF");
+
+	if (!len || len > 16 || digits[len])
+		return err_set(e, -EINVAL,
+			       "\"%s\" are no feature bits; expected up to 16 hexadecimal digits, such as "
+			       "0x130000020",
+			       text);
+	*bits = strtoull(digits, NULL, 16);
 	return 0;
 }
 

@@ -13,6 +13,8 @@
 
 int value_switch(const char *text, bool *on, struct err *e); /* NULL: on */
 int value_number(const char *text, unsigned min, unsigned max, unsigned *n, struct err *e);
+/* "0x130000020": feature bits; the x may be left out. */
+int value_bits(const char *text, uint64_t *bits, struct err *e);
 int value_size(const char *text, uint64_t *bytes, struct err *e);
 int value_duration(const char *text, uint64_t *ms, struct err *e);
 

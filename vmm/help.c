@@ -113,6 +113,7 @@ static const char help_devices[] =
 	"  queue-size=N; pin=2-5+8               entries a ring; its threads' host CPUs\n"
 	"  packed=on|off, in_order=on|off        offered to the guest; default off\n"
 	"  event_idx=on|off, indirect=on|off     offered to the guest; default on\n"
+	"  features=HEX          no other feature bits are offered\n"
 	"  bits=common|all       all: also what closes some changes by \"ctl ... datapath\"\n"
 	"  notify=ioeventfd|exit, irq=irqfd|ioctl, doorbell=mmio|pio   default: the first\n";
 

@@ -57,6 +57,7 @@ static int check_virtio(const struct device *d, const struct virtio_config *has,
 		{"event_idx=", says->event_idx || !has->event_idx},
 		{"indirect=", says->indirect || !has->indirect},
 		{"bits=", !says->all_bits || has->all_bits},
+		{"features=", !says->has_most || (has->has_most && says->most == has->most)},
 		{"queue-size=", !says->queue_size || says->queue_size == has->queue_size},
 		{"pin=", !says->npin || !memcmp(says->pin, has->pin, says->npin * sizeof(says->pin[0]))},
 	};

@@ -77,6 +77,8 @@ uint64_t hidden_ring_bits(const struct virtio_config *c, bool moves)
 		hidden |= BIT(VIRTIO_RING_F_INDIRECT_DESC);
 	if (moves && !c->all_bits)
 		hidden |= BIT(VIRTIO_F_RING_RESET);
+	if (c->has_most)
+		hidden |= ~c->most & ~BIT(VIRTIO_F_VERSION_1);
 	return hidden;
 }
 
@@ -136,7 +138,8 @@ static void say_what_is_not_served(const struct device *d)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
-		if (bits[i].wanted && !(v->offered & BIT(bits[i].bit)))
+		if (bits[i].wanted && (!d->cfg->has_most || d->cfg->most & BIT(bits[i].bit)) &&
+		    !(v->offered & BIT(bits[i].bit)))
 			log_warn("%s: %s=on: %s does not serve it, so the driver is not offered it", d->name,
 				 bits[i].key, v->remote ? v->remote->ops->name : v->local->ops->name);
 }

@@ -104,7 +104,8 @@ static void fill_bit(const struct device *d, const struct ledger *l, const struc
 	b->user_off = line->user_off;
 	b->offered = line->offered;
 	if (line->user_off)
-		add_word(b->removed_by, sizeof(b->removed_by), key_of(id, b->bit));
+		add_word(b->removed_by, sizeof(b->removed_by),
+			 d->cfg->has_most && !(d->cfg->most & BIT(b->bit)) ? "features=" : key_of(id, b->bit));
 	for (unsigned i = 0; i < l->nparts; i++)
 		if (line->by_part[i])
 			add_word(b->removed_by, sizeof(b->removed_by), word_for(l->part[i].who));

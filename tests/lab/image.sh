@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # Disk, network and vhost halves of both sides: the lab is a host with everything a VMM may be given.
-modules="virtio_pci 9p 9pnet_virtio overlay virtio_console kvm-amd kvm-intel tun vhost_net vhost_scsi vhost_vsock vhost_vdpa
+modules="sch_ingress act_mirred cls_u32 virtio_pci 9p 9pnet_virtio overlay virtio_console kvm-amd kvm-intel tun vhost_net vhost_scsi vhost_vsock vhost_vdpa
 	target_core_file vduse bridge veth virtio_net virtio_blk 8021q loop ext4"
 
 here=$(cd "$(dirname "$0")" && pwd)

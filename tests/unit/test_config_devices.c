@@ -121,11 +121,13 @@ static void expect_other_virtio(const struct virtio_config *v)
 	cr_assert_eq(v->npin, 5);
 	cr_expect_eq(v->pin[3], 5);
 	cr_expect_eq(v->pin[4], 8);
+	cr_expect(v->has_most);
+	cr_expect_eq(v->most, 0x123456789abcdef0);
 }
 
 #define OTHER                                                                                                  \
 	"notify=exit,irq=ioctl,doorbell=pio,packed,in_order=on,event_idx=off,indirect=off,queue-size=64,"      \
-	"pin=2-5+8"
+	"pin=2-5+8,features=0x123456789abcdef0"
 
 Test(devices, common_keys_of_every_option)
 {
@@ -151,6 +153,22 @@ Test(devices, queue_sizes_are_powers_of_two)
 	cr_expect_eq(dev->disk[0].virtio.queue_size, 16);
 	cr_expect_eq(dev->disk[1].virtio.queue_size, 1024);
 	refuses("-d a,queue-size=48", "-d", "queue-size", "48", "power of two", NULL);
+}
+
+Test(devices, features_are_hexadecimal)
+{
+	takes("-n user,features=FF -d a,features=0x0 -d b");
+	cr_expect_eq(dev->net[0].virtio.most, 0xff);
+	cr_expect(dev->disk[0].virtio.has_most);
+	cr_expect_eq(dev->disk[0].virtio.most, 0);
+	cr_expect_not(dev->disk[1].virtio.has_most);
+	for (size_t i = 0; i < 6; i++) {
+		static const char *const bad[] = {"", "0x", "-1", "12g", "0x00000000000000001", "0x1z"};
+		char words[64];
+
+		snprintf(words, sizeof(words), "-d a,features=%s", bad[i]);
+		refuses(words, "-d", "features", "hexadecimal", NULL);
+	}
 }
 
 Test(devices, simple_options_given_again_replace)

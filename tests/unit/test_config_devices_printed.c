@@ -59,9 +59,12 @@ static uint32_t fuzz_next(uint32_t n)
 }
 
 static const char *const common_values[] = {
-	"bits=all",        "bits=common", "transport=pci", "transport=mmio",   "notify=exit",  "irq=ioctl",
-	"doorbell=pio",    "packed",      "in_order=on",   "event_idx=off",    "indirect=off", "queue-size=256",
-	"queue-size=1024", "pin=2-5+8",   "pin=0",         "notify=ioeventfd", "event_idx=on",
+	"bits=all",         "bits=common",  "transport=pci",
+	"transport=mmio",   "notify=exit",  "irq=ioctl",
+	"doorbell=pio",     "packed",       "in_order=on",
+	"event_idx=off",    "indirect=off", "queue-size=256",
+	"queue-size=1024",  "pin=2-5+8",    "pin=0",
+	"notify=ioeventfd", "event_idx=on", "features=0x130000020",
 };
 static const char *const net_values[] = {
 	"mac=52:54:00:12:34:56",
