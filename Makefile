@@ -47,7 +47,7 @@ CFLAGS   += -std=c17 $(OPT) $(WARNINGS) $(HARDEN) -pthread
 LDFLAGS  += $(OPT) $(LDHARDEN) -pthread
 LDLIBS   += -luring -lslirp -ljansson -lzstd -llzma -llz4 -lz
 
-SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c servers/*.c)
+SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c servers/*.c compare/*.c)
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/guest_init.o
 LIB  := $(BUILD)/libringlet.a
 
@@ -108,7 +108,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(FAKES) $(LIB)
 .PHONY: unit
 unit: $(UNIT)
 
-include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc bench/Makefile.inc tests/peers/Makefile.inc
+include tests/bare/Makefile.inc tests/assumptions/Makefile.inc tests/fuzz/Makefile.inc bench/Makefile.inc tests/peers/Makefile.inc compare/Makefile.inc
 
 .PHONY: bare assumptions
 bare: $(BARE_GUESTS)

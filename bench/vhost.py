@@ -6,6 +6,9 @@ usage: vhost.py [--rounds N] [--seconds S] [--limit S] [--side NAME=BINARY]... [
 
 One vCPU, one queue pair.  TCP by iperf3 both ways, ping.  What is told is the median of paired ratios to QEMU.  Bits
 that only one of the two drivers has are told.
+
+Guest memory has a part in it: a memfd's pages are small unless the host's shmem_enabled says otherwise, anonymous memory has
+huge ones.  Ringlet shares its memory by default, QEMU does not, so both are run both ways.
 """
 import argparse
 import os
@@ -41,13 +44,16 @@ def initrd(work, kernel, seconds):
     return f"{work}/initrd"
 
 
-def argv(binary, kernel, image):
+def argv(binary, kernel, image, shared=True):
     boot = f"{linux.TOP}/build/guest/{kernel}/vmlinuz"
     tools = f"{linux.TOP}/build/guest/tools.img"
     if binary:
-        return [binary, "run", "-m", "256M", "-c", "1", "-k", boot, "-i", image, "--timeout", "200s",
+        return [binary, "run", "-m", "256M" if shared else "256M,share=off", "-c", "1", "-k", boot, "-i", image, "--timeout", "200s",
                 "-d", tools + ",ro", "-n", f"tap,ifname={linux.TAP},vhost=on"]
-    return ["qemu-system-x86_64", "-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256M", "-smp", "1",
+    memory = ["-M", "q35"]
+    if shared:
+        memory = ["-object", "memory-backend-memfd,id=mem,size=256M,share=on", "-M", "q35,memory-backend=mem"]
+    return ["qemu-system-x86_64", *memory, "-accel", "kvm", "-cpu", "host", "-m", "256M", "-smp", "1",
             "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
             "-device", "isa-debug-exit,iobase=0x5f0,iosize=4",
             "-kernel", boot, "-initrd", image, "-append", "console=ttyS0 panic=-1 quiet",
@@ -84,7 +90,10 @@ def main():
     ap.add_argument("--kernel", default="6.12-cloud")
     ap.add_argument("--limit", type=float, default=1e9, help="seconds after which no round is begun")
     a = ap.parse_args()
-    sides = {"ringlet": f"{paths.BUILD}/ringlet"} | dict(s.split("=", 1) for s in a.side) | {"qemu": None}
+    ours = f"{paths.BUILD}/ringlet"
+    sides = {"ringlet": (ours, True), "ringlet share=off": (ours, False)}
+    sides |= {name: (binary, True) for name, binary in (s.split("=", 1) for s in a.side)}
+    sides |= {"qemu share=on": (None, True), "qemu": (None, False)}
     started = time.monotonic()
     paths.module("vhost_net")
     linux.must("ip", "tuntap", "add", "dev", linux.TAP, "mode", "tap", "vnet_hdr")
@@ -98,8 +107,8 @@ def main():
                 if time.monotonic() - started > a.limit:
                     break
                 order = list(sides.items())
-                for s, binary in order if i % 2 else order[::-1]:
-                    rows[s].append(once(argv(binary, a.kernel, image)))
+                for s, (binary, shared) in order if i % 2 else order[::-1]:
+                    rows[s].append(once(argv(binary, a.kernel, image, shared)))
                     print(f"# round {i} {s}: " + ", ".join(f"{k} {v:g}" for k, v in rows[s][-1].items()
                                                            if k != "features"), flush=True)
     finally:
@@ -108,12 +117,13 @@ def main():
     for s in sides:
         if bits[s] != bits["qemu"]:
             print(f"# feature bits only {s} has: {sorted(bits[s] - bits['qemu'])}; only qemu: {sorted(bits['qemu'] - bits[s])}")
-    print("\n| measured | side | median | / qemu: median (quartiles; min-max) | rounds |\n|---|---|---|---|---|")
+    print("\n| measured | side | median | / qemu with such memory: median (quartiles; min-max) | rounds |\n|---|---|---|---|---|")
     for k in [k for k in max(rows["qemu"], key=len) if k != "features"]:
-        for s in sides:
-            pairs = [(x[k], y[k]) for x, y in zip(rows[s], rows["qemu"]) if x.get(k) and y.get(k)]
+        for s, (_, shared) in sides.items():
+            beside = rows["qemu share=on" if shared else "qemu"]
+            pairs = [(x[k], y[k]) for x, y in zip(rows[s], beside) if x.get(k) and y.get(k)]
             if pairs:
-                rel = paths.ratio(*zip(*pairs)) if s != "qemu" else ""
+                rel = paths.ratio(*zip(*pairs)) if beside is not rows[s] else ""
                 print(f"| {k} | {s} | {statistics.median(x for x, _ in pairs):.4g} | {rel} | {len(pairs)} |")
 
 

@@ -1,14 +1,15 @@
 #!/bin/bash
 # Installs, by package name, what is missing for the purposes named; says what. Silent when nothing is.
-# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench fuzz tools peers
+# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench compare fuzz tools peers
 set -euo pipefail
 
 packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-dev liblz4-dev zlib1g-dev musl-tools
 	liburing-dev libslirp-dev"
 packages_run="busybox-static cpio kmod xz-utils zstd"
 packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
-packages_test="git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2 qemu-utils"
+packages_test="gnuplot-nox git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2 qemu-utils"
 packages_tools="iperf3 fio ethtool pciutils e2fsprogs util-linux iproute2 iputils-ping sockperf socat dnsmasq-base"
+packages_compare="gnuplot-nox iproute2 iperf3 sockperf xz-utils"
 packages_bench="qemu-system-x86 python3 iproute2 valgrind linux-perf iperf3 xz-utils"
 # Nothing here starts a service; what would is unpacked by tests/peers/fetch.sh instead.
 packages_peers="qemu-system-common qemu-utils socat iproute2 kmod python3 debian-archive-keyring util-linux"
@@ -18,7 +19,7 @@ missing=()
 for purpose; do
 	list=packages_$purpose
 	if [ -z "${!list:-}" ]; then
-		echo "setup: no such purpose: $purpose (known: build run lab test bench fuzz tools peers)" >&2
+		echo "setup: no such purpose: $purpose (known: build run lab test bench compare fuzz tools peers)" >&2
 		exit 125
 	fi
 	for package in ${!list}; do

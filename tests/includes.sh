@@ -5,7 +5,7 @@ cd "${1:-$(dirname "$0")/..}" || exit 2
 
 # Libraries, and the only files that may know each (a shell pattern, | between several).
 libraries='
-jansson.h   vmm/stats.c|vmm/doctor.c|vmm/control.c|vmm/control_client.c
+jansson.h   vmm/stats.c|vmm/doctor.c|vmm/control.c|vmm/control_client.c|compare/report_json.c|compare/counters_control.c
 liburing.h  backends/file_uring.c
 slirp/libslirp.h backends/slirp_helper.c
 libfdt.h    vmm/fdt.c
@@ -13,7 +13,7 @@ seccomp.h   vmm/seccomp.c
 '
 
 dirs=
-for d in vmm lib devices backends servers; do
+for d in vmm lib devices backends servers compare; do
 	[ -d "$d" ] && dirs="$dirs $d"
 done
 
@@ -74,6 +74,10 @@ all_rules() {
 		'^(devices/virtio/(virtqueue|vq_burst|datapath)\.h|devices/net/net_port\.h|devices/blk/[a-z_]+\.h|backends/vhost_user_(msg|socket)\.h|vmm/(evloop|guest_mem|loop_thread)\.h)$' |
 		rule servers-know-rings-and-what-they-serve
 	breaks . '^servers/' '^(servers/|vmm/main\.c$)' | rule servers-are-included-by-main-only
+	breaks '^compare/' '^(vmm|devices|backends|servers)/' '^$' \
+		'^(vmm/(config_keys|config_values|unpack|version)\.h|devices/virtio/feature_names\.h)$' |
+		rule compare-runs-vms-and-knows-none
+	breaks . '^compare/' '^(compare/|vmm/main\.c$)' | rule compare-is-included-by-main-only
 	breaks . '^linux/vhost' '^backends/vhost_' | rule vhost-headers-stay-in-backends
 	breaks . '^linux/virtio_pci\.h$' '^devices/virtio_pci' | rule virtio-pci-header-stays-in-its-transport
 	breaks '^lib/' '^(vmm|devices|backends)/' | rule lib-knows-lib-only
@@ -87,7 +91,7 @@ all_rules() {
 	done | rule libraries-stay-in-their-files
 
 	exits '(quick_)?exit' | grep -v '^vmm/main\.c:' | rule exit-in-main-only
-	exits '_[eE]xit' | grep -v '^vmm/crash\.c:' | rule _exit-in-crash-only
+	exits '_[eE]xit' | grep -Ev '^(vmm/crash|compare/process_[a-z]+)\.c:' | rule _exit-in-crash-and-after-fork-only
 }
 
 result=$(all_rules)

@@ -11,6 +11,7 @@ static const char help_general[] =
 	"  ringlet run [KERNEL] [OPTION]... [-- COMMAND [ARG]...]   boot a guest\n"
 	"  ringlet ctl NAME COMMAND [ARG]...                        a running guest\n"
 	"  ringlet explain NAME [DEVICE]                            why a device is slow\n"
+	"  ringlet compare --net LIST|--disk LIST ...               what each path costs\n"
 	"  ringlet backend net|blk ...                              a vhost-user server\n"
 	"  ringlet doctor [--json] [--check NAME]                   what this host offers\n"
 	"  ringlet completion bash                                  completion script\n"

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "lib/clock.h"
+#include "vmm/machine_counters.h"
 #include "vmm/machine_explain.h"
 #include "vmm/machine_parts.h"
 
@@ -114,6 +115,8 @@ int machine_on_control(void *opaque, int argc, char *const argv[], struct errand
 		return machine_explain(m, arg, text, size);
 	if (!strcmp(argv[0], "stats") && argc == 1)
 		return ctl_stats(m, text, size);
+	if (!strcmp(argv[0], "counters") && argc <= 2)
+		return machine_counters(m, arg, text, size);
 	if (!strcmp(argv[0], "power-button") && argc == 1) {
 		m->asked = true;
 		machine_power_button(m);

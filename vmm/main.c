@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "backends/slirp_helper.h"
+#include "compare/compare.h"
 #include "lib/log.h"
 #include "lib/trace.h"
 #include "servers/backend.h"
@@ -61,6 +62,8 @@ int main(int argc, char *argv[])
 	open_standard_fds();
 	if (argc > 1 && !strcmp(argv[1], "backend"))
 		exit(backend_main(argc - 2, argv + 2));
+	if (argc > 1 && !strcmp(argv[1], "compare"))
+		exit(compare_main(argc - 2, argv + 2));
 	if (config_parse(&cfg, argc, argv, &e)) {
 		log_error("%s", e.text);
 		status = STATUS_FAILED;

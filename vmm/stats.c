@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdbool.h>
+#include <string.h>
 
 /* As text and in JSON, by VIRTIO_BALLOON_S_*. */
 static const char *const balloon_names[STATS_MAX_BALLOON][2] = {
@@ -157,4 +158,77 @@ int stats_write_json(const struct run_stats *s, const struct devices_report *d, 
 	rc = json_dump_file(o, path, JSON_INDENT(2));
 	json_decref(o);
 	return rc ? (errno ? -errno : -EIO) : 0;
+}
+
+/* --- JSON for programs, of a running VM --- */
+
+_Static_assert(KVM_STATS_UNKNOWN == STATS_UNSEEN, "null is null");
+
+static json_t *kvm_object(const struct kvm_stats *s)
+{
+	json_t *o = json_object();
+
+#define FIELD(name) json_object_set_new(o, #name, count(s->name))
+	FIELD(exits);
+	FIELD(io_exits);
+	FIELD(mmio_exits);
+	FIELD(halt_exits);
+	FIELD(irq_exits);
+	FIELD(signal_exits);
+	FIELD(irq_injections);
+	FIELD(insn_emulation);
+#undef FIELD
+	return o;
+}
+
+static json_t *doorbells_array(const struct counted_device *d)
+{
+	json_t *all = json_array();
+
+	for (unsigned i = 0; i < d->ndoorbells; i++)
+		json_array_append_new(all,
+				      json_pack("{s:s,s:I,s:I}", "space", d->doorbell[i].pio ? "io" : "memory",
+						"address", (json_int_t)d->doorbell[i].address, "length",
+						(json_int_t)d->doorbell[i].length));
+	return all;
+}
+
+static json_t *counted_object(const struct counted_device *d)
+{
+	json_t *o = device_object(&d->report), *queues = json_object_get(o, "queues"), *q;
+	size_t i;
+
+	json_object_set_new(o, "datapath", json_string(d->datapath));
+	json_object_set_new(o, "remote", json_boolean(d->remote));
+	json_object_set_new(o, "notify", json_string(d->notify_exit ? "exit" : "ioeventfd"));
+	json_object_set_new(o, "doorbells", doorbells_array(d));
+	json_array_foreach(queues, i, q)
+	{
+		json_object_set_new(q, "here", json_boolean(d->here[i]));
+		json_object_set_new(q, "exit_kicks", count(d->exit_kicks[i]));
+	}
+	return o;
+}
+
+int stats_counters_json(const struct counters_report *c, char *text, size_t size)
+{
+	json_t *devices = json_array(), *o;
+	size_t len;
+
+	for (unsigned i = 0; i < c->ndevices; i++)
+		json_array_append_new(devices, counted_object(&c->device[i]));
+	o = json_pack("{s:b,s:o,s:o,s:o}", "busy", c->busy, "run", run_object(&c->run), "kvm",
+		      c->kvm_missing ? json_null() : kvm_object(&c->kvm), "devices", devices);
+	if (c->kvm_missing)
+		json_object_set_new(o, "kvm_missing", json_string(c->kvm_missing));
+	len = o ? json_dumpb(o, text, size, JSON_COMPACT) : 0;
+	json_decref(o);
+	if (!len)
+		return -ENOMEM;
+	if (len >= size) { /* what is there is a part */
+		text[0] = '\0';
+		return -EMSGSIZE;
+	}
+	text[len] = '\0';
+	return 0;
 }

@@ -1,8 +1,11 @@
-/* What a run counted, for --stats. */
+/* What a run counted, for --stats and "ringlet ctl NAME counters". */
 #ifndef VMM_STATS_H
 #define VMM_STATS_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "vmm/kvm/kvm_stats.h"
 
 struct run_stats {
 	unsigned ncpus;
@@ -56,4 +59,37 @@ struct devices_report {
 void stats_print(const struct run_stats *s, const struct devices_report *d, FILE *out);
 int stats_write_json(const struct run_stats *s, const struct devices_report *d,
 		     const char *path); /* 0 or -errno */
+
+/* --- what programs ask a running VM for --- */
+
+#define STATS_MAX_DOORBELLS 2 /* of a device: in memory, in I/O space */
+
+struct doorbell_report { /* where the driver writes */
+	bool pio;
+	uint64_t address, length; /* as the guest sees it; length covers all queues */
+};
+
+struct counted_device {
+	struct device_report report;
+	const char *datapath; /* "vhost-net": who serves what this process does not */
+	bool remote;          /* datapath is not this process */
+	bool notify_exit;     /* each doorbell is an exit */
+	bool here[STATS_MAX_QUEUES];
+	uint64_t exit_kicks[STATS_MAX_QUEUES]; /* doorbells that came as exits, whoever serves the queue */
+	unsigned ndoorbells;                   /* 0: not known, or the driver has not enabled them */
+	struct doorbell_report doorbell[STATS_MAX_DOORBELLS];
+};
+
+struct counters_report {
+	struct run_stats run;
+	struct kvm_stats kvm;    /* of this life of the guest */
+	const char *kvm_missing; /* why there is none, or NULL */
+	bool busy;               /* a driver's access to a device has not ended: not all could be looked at */
+	unsigned ndevices;
+	const struct counted_device *device; /* [ndevices] */
+};
+
+/* One JSON object on one line; what nobody can see is null.  0; -EMSGSIZE: size is too small for it; -ENOMEM.
+ */
+int stats_counters_json(const struct counters_report *c, char *text, size_t size);
 #endif

@@ -204,3 +204,107 @@ Test(stats, text_is_silent_about_a_guest_that_told_nothing)
 	cr_expect(strstr(print(&r), "balloon:"));
 	cr_expect_not(strstr(text, "the guest says"));
 }
+
+/* --- what programs ask a running VM for --- */
+
+static struct counted_device counted[2] = {
+	{
+		.datapath = "in-process",
+		.here = {true, true, false},
+		.exit_kicks = {11, 0, 12},
+		.ndoorbells = 2,
+		.doorbell = {{true, 0x1000, 256}, {false, 1ull << 40, 128}},
+	},
+	{.datapath = "vhost-user", .remote = true, .notify_exit = true},
+};
+static struct counters_report counters = {
+	.kvm = {.exits = 1ull << 41, .irq_injections = KVM_STATS_UNKNOWN},
+	.ndevices = 2,
+	.device = counted,
+};
+
+static int count_into(char *buf, size_t size)
+{
+	counters.run = run;
+	counted[0].report = device[0];
+	counted[1].report = device[1];
+	return stats_counters_json(&counters, buf, size);
+}
+
+static void count_and_load(void)
+{
+	static char buf[8192];
+	json_error_t error;
+
+	cr_assert_eq(count_into(buf, sizeof(buf)), 0);
+	cr_expect_null(strchr(buf, '\n'), "one line");
+	json = json_loads(buf, 0, &error);
+	cr_assert(json, "%s", error.text);
+}
+
+Test(stats, counters_have_the_run_and_kvm)
+{
+	count_and_load();
+	expect_number(json_object_get(json, "run"), "exits_total", 7);
+	expect_number(json_object_get(json, "kvm"), "exits", 1ll << 41);
+	cr_expect(json_is_null(json_object_get(json_object_get(json, "kvm"), "irq_injections")));
+	cr_expect_null(json_object_get(json, "kvm_missing"));
+	cr_expect(json_is_false(json_object_get(json, "busy")));
+}
+
+Test(stats, counters_have_the_devices)
+{
+	json_t *doorbells;
+
+	count_and_load();
+	expect_word(device_at(0), "name", "net0");
+	expect_word(device_at(0), "datapath", "in-process");
+	expect_word(device_at(0), "notify", "ioeventfd");
+	cr_expect(json_is_false(json_object_get(device_at(0), "remote")));
+	expect_word(device_at(1), "notify", "exit");
+	cr_expect(json_is_true(json_object_get(device_at(1), "remote")));
+	doorbells = json_object_get(device_at(0), "doorbells");
+	cr_assert_eq(json_array_size(doorbells), 2);
+	expect_word(json_array_get(doorbells, 0), "space", "io");
+	expect_number(json_array_get(doorbells, 0), "address", 0x1000);
+	expect_word(json_array_get(doorbells, 1), "space", "memory");
+	expect_number(json_array_get(doorbells, 1), "address", 1ll << 40);
+	expect_number(json_array_get(doorbells, 1), "length", 128);
+}
+
+Test(stats, counters_have_the_queues)
+{
+	count_and_load();
+	expect_number(queue_at(0, 0), "kicks", 1);
+	expect_number(queue_at(0, 0), "system_calls", 7);
+	expect_number(queue_at(0, 0), "exit_kicks", 11);
+	cr_expect(json_is_true(json_object_get(queue_at(0, 0), "here")));
+	expect_number(queue_at(0, 2), "exit_kicks", 12);
+	cr_expect(json_is_false(json_object_get(queue_at(0, 2), "here")));
+	cr_expect(json_is_null(json_object_get(queue_at(1, 0), "kicks")));
+}
+
+Test(stats, counters_say_why_kvm_told_nothing)
+{
+	counters.kvm_missing = "no KVM \"here\"";
+	counters.busy = true;
+	count_and_load();
+	cr_expect(json_is_null(json_object_get(json, "kvm")));
+	expect_word(json, "kvm_missing", "no KVM \"here\"");
+	cr_expect(json_is_true(json_object_get(json, "busy")));
+}
+
+Test(stats, counters_fit_or_say_so)
+{
+	static char buf[8192];
+	size_t len;
+
+	cr_assert_eq(count_into(buf, sizeof(buf)), 0);
+	len = strlen(buf);
+	memset(buf, 'x', sizeof(buf));
+	cr_expect_eq(count_into(buf, len), -EMSGSIZE);
+	cr_expect_eq(buf[0], '\0', "half an object");
+	cr_expect_eq(buf[len], 'x');
+	cr_expect_eq(count_into(buf, len + 1), 0);
+	cr_expect_eq(strlen(buf), len);
+}

@@ -48,12 +48,12 @@ guest_gone() {
 	fi
 } >/dev/null 2>&1
 
-# Descriptors and threads of Ringlet.
+# Descriptors and threads of Ringlet; the kernel's io_uring workers come and go.
 handles() {
 	local ringlet_pid
 	ringlet_pid=$(guest_pid)
 	ringlet_pid=${ringlet_pid% }
-	echo "$(find "/proc/$ringlet_pid/fd" -mindepth 1 | wc -l) descriptors, $(find "/proc/$ringlet_pid/task" -mindepth 1 -maxdepth 1 | wc -l) threads"
+	echo "$(find "/proc/$ringlet_pid/fd" -mindepth 1 | wc -l) descriptors, $(cat "/proc/$ringlet_pid/task"/*/comm | grep -cv '^iou-') threads"
 }
 
 # Until COMMAND succeeds.

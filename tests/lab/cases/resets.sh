@@ -1,12 +1,13 @@
 #!/bin/bash
 # Datapaths of the kernel with bare guests, where a reset is cheap: under load, again and again, content compared all the time.
-#   TEST_RESETS=20   of each; a thousand takes about ten minutes
+#   TEST_RESETS=20   of each; a thousand takes about half an hour
 # timeout: 900
 # only: test-all
 . "$(dirname "$0")/../lib.sh"
 PEER_LOGS=$tmp/peers
 . tests/peers/cases.sh
 resets=${TEST_RESETS:-20}
+TIMEOUT=$((300 + resets * 6)) # of a guest: guest_start in cases.sh
 pids=()
 at_end() { if [ ${#pids[@]} != 0 ]; then kill "${pids[@]}" 2>/dev/null; fi; }
 trap cases_end EXIT
