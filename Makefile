@@ -6,6 +6,7 @@
 #   make test-peers  remote datapaths against DPDK, Open vSwitch, storage daemons, virtiofsd, passt
 #   make test-all   the same, with every combination of kernel, CPUs, RAM and page size (an hour or two)
 #   make fuzz       libFuzzer on every fuzz door (FUZZ=NAME FUZZ_TIME=60)
+#   make compare    each datapath beside the others (REPEAT=3 DURATION=2s); tables, and build/compare/*/report.html
 #   make bench      side by side with QEMU
 #   make guest-images   the four kernels and an initramfs for each
 #   make clean
@@ -88,7 +89,7 @@ UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIBS := -lcriterion
 ifdef TSAN
 # What has threads in it, by a stand-in for the library, which cannot run under this sanitizer.
-UNIT_SRCS := $(foreach t,balloon blk blk_malformed blk_move blk_move_config blk_remote bus console control disk_lock errand evloop file_disk file_no_ring file_sync file_uring generic guest_mem guest_mem_backing inproc ledger log loop_thread msix net_ctrl net_move net_move_refused net_remote pci pci_bar serial serial_rx serial_shadow server_blk server_blk_faults server_faults server_memory server_messages server_net server_tap socket_port terminal thread trace user_net user_net_port user_net_tcp vcpu vhost_kernel vhost_net vhost_net_tap vhost_scsi vhost_user vhost_user_msg vhost_user_faults vhost_user_leave vhost_user_return vhost_vdpa vhost_vdpa_drain vhost_vdpa_open vhost_vdpa_start vhost_vsock virtio virtio_config virtio_console virtio_console_ports virtio_linger virtio_mmio virtio_pci virtio_pci_config virtio_pci_irq virtio_queue virtio_reset vq_fetch vq_threads,tests/unit/test_$(t).c)
+UNIT_SRCS := $(foreach t,balloon blk blk_malformed blk_move blk_move_config blk_remote bus console control disk_lock errand evloop file_disk file_no_ring file_sync file_uring generic guest_mem guest_mem_backing inproc ledger log loop_thread msix net_ctrl net_move net_move_refused net_remote pci pci_bar serial serial_rx serial_shadow server_blk server_blk_faults server_faults server_memory server_messages server_net server_tap server_vduse socket_port terminal thread trace user_net user_net_port user_net_tcp vcpu vhost_kernel vhost_net vhost_net_tap vhost_scsi vhost_user vhost_user_msg vhost_user_faults vhost_user_leave vhost_user_return vhost_vdpa vhost_vdpa_drain vhost_vdpa_open vhost_vdpa_start vhost_vsock virtio virtio_config virtio_console virtio_console_ports virtio_linger virtio_mmio virtio_pci virtio_pci_config virtio_pci_irq virtio_queue virtio_reset vq_fetch vq_threads,tests/unit/test_$(t).c)
 UNIT_LIBS :=
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/tsan
 endif
@@ -142,7 +143,7 @@ run: setup-build+run
 	@scripts/run.sh '$(KERNEL)' '$(subst ','\'',$(value CMD))'
 
 TESTABLE := all unit bare assumptions replay
-FLOORS   := static unit replay instructions assumptions bare host
+FLOORS   := static unit replay instructions assumptions bare host compare
 
 # Two floors under the sanitizers.  Without random addresses: the thread sanitizer's own are fixed.
 ifneq ($(SAN)$(TSAN),)
@@ -170,6 +171,12 @@ test-peers: setup-build+run+lab+tools+test+peers
 	@tests/peers/fetch.sh >/dev/null
 	@BUILD=$(BUILD) RINGLET=$(BUILD)/ringlet tests/peers/run.sh
 	@LAB_CPUS=1 tests/lab/lab cases $(wildcard $(PEER_CASES:%=tests/lab/cases/%.sh))
+
+# --- compare: small numbers, here or in the lab ---------------------------------------------------
+.PHONY: compare
+compare: setup-build+run+tools+compare
+	@$(MAKE) --no-print-directory all build/guest/$(KERNEL)/initramfs.cpio build/guest/tools.img
+	@scripts/compare.sh '$(KERNEL)'
 
 # --- bench: side by side with QEMU in one run; figures are printed, not asserted ------------------
 build/bench/first_run.so: bench/first_run.c

@@ -62,7 +62,6 @@ static void check_path(struct missing *m, const struct path *path)
 		}
 		host_module("vhost_vdpa");
 		want_device(m, path->name, "/dev/vduse/control", "vduse");
-		want_program(m, "vdpa", "iproute2", path->name);
 		if (geteuid())
 			add(m, "\n%s: making a vDPA device takes root; or give one: vdpa=/dev/vhost-vdpa-N",
 			    path->name);

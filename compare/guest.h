@@ -4,13 +4,14 @@
  * port), each "compare: WORD..."; other text is kept for messages only.
  *	offered HEX                         bare, with probe: the device's feature bits
  *	features HEX                        taken by the driver
- *	begin WORKLOAD                      counters are read now ...
- *	end WORKLOAD COUNT SECONDS RATE     ... and now; COUNT packets or I/Os were done, in SECONDS of work
+ *	begin WORKLOAD [busy]               counters are read now ...
+ *	stop WORKLOAD                       ... and now, or else with what follows
+ *	end WORKLOAD COUNT SECONDS RATE     COUNT packets or I/Os were done, in SECONDS of work
  *	latency WORKLOAD US...              LATENCY_POINTS percentiles, in microseconds
  *	failed WORKLOAD WHY                 the next one may still work
- * A warm-up comes first.  Nothing is done for GUEST_HOLD_MS before and after begin, and after end; so what is
- * spent between begin and end is spent on the work, but SECONDS, not the time between the two, is how long that
- * was.  RATE, in the workload's unit, is the tool's word: COUNT includes what it left out of its sums. */
+ * busy: the guest works all the time, and COUNT and SECONDS are of about the time between the two.  Without it
+ * nothing is done for GUEST_HOLD_MS around either: all that is spent between them is spent on COUNT, in SECONDS
+ * of that time.  RATE, in the workload's unit, is the tool's word, of all of its run. */
 #ifndef COMPARE_GUEST_H
 #define COMPARE_GUEST_H
 #include <stddef.h>
@@ -24,6 +25,7 @@ enum guest_word {
 	GUEST_OFFERED,
 	GUEST_FEATURES,
 	GUEST_BEGIN,
+	GUEST_STOP,
 	GUEST_END,
 	GUEST_LATENCY,
 	GUEST_FAILED
@@ -31,6 +33,7 @@ enum guest_word {
 
 struct guest_line {
 	enum guest_word word;
+	bool busy;
 	uint64_t bits;
 	char workload[32];
 	double count, seconds, rate;

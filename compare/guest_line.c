@@ -111,6 +111,11 @@ static bool understood(const char *text, struct guest_line *out)
 	}
 	if (!strcmp(word, "begin")) {
 		out->word = GUEST_BEGIN;
+		out->busy = take_word(&text, word);
+		return (!out->busy || !strcmp(word, "busy")) && at_end(text);
+	}
+	if (!strcmp(word, "stop")) {
+		out->word = GUEST_STOP;
 		return at_end(text);
 	}
 	if (!strcmp(word, "end")) {

@@ -139,11 +139,30 @@ percentiles() {
 		}'
 }
 
-# Between the two nothing is done but the work.
-begin() {
-	hold
-	say "begin $1"
-	hold
+uptime_now() { cut -d ' ' -f 1 /proc/uptime; }
+
+# A tool is at work for longer than it is looked at: its start and its end, which cost more than the work where KVM is slow, are not
+# in what is counted. Sets $count and $took.
+margin=1
+measure() { # WORKLOAD COUNTER TOOL...
+	local name=$1 counter=$2 idle before from pid status
+	shift 2
+	idle=$($counter)
+	"$@" &
+	pid=$!
+	until [ $(($($counter) - idle)) -gt 50 ] || ! kill -0 $pid 2>/dev/null; do usleep 20000; done
+	usleep 200000
+	say "begin $name busy"
+	before=$($counter)
+	from=$(uptime_now)
+	usleep $((ms * 1000))
+	count=$(($($counter) - before))
+	took=$(awk -v from="$from" -v to="$(uptime_now)" 'BEGIN { print to - from }')
+	say "stop $name"
+	kill -0 $pid 2>/dev/null
+	status=$?
+	wait $pid || { fail "$name" "${1}: $(why $?)"; return; }
+	[ $status = 0 ] || fail "$name" "$1 has ended early"
 }
 
 # WORKLOAD COUNT SECONDS RATE [LATENCY...]; what is missing is told as such.
@@ -155,7 +174,6 @@ end() {
 		return
 	fi
 	say "end $name $count $took $rate"
-	hold
 	[ -z "$*" ] || say "latency $name $*"
 }
 
@@ -188,57 +206,51 @@ iperf_client() {
 	done
 }
 
-iperf() { # WORKLOAD FIELD WARM_BYTES COUNTERS OPTIONS...
-	local name=$1 field=$2 warm=$3 counters=$4 before count
-	shift 4
-	iperf_client -n "$warm" "$@" || { fail "$name" "iperf3: $(why $?)"; return; }
-	begin "$name"
-	before=$(card_count $counters)
-	iperf_client -f k -t "$seconds" "$@" || { fail "$name" "iperf3: $(why $?)"; return; }
-	count=$(($(card_count $counters) - before))
+iperf() { # WORKLOAD FIELD COUNTER OPTIONS...
+	local name=$1 field=$2 counter=$3 count took
+	shift 3
+	measure "$name" "$counter" iperf_client -f k -t $((seconds + margin)) "$@" || return
 	set -- $(iperf_result)
-	end "$name" "$count" "${1-}" "$(eval echo "\${$field-}")"
+	end "$name" "$count" "$took" "$(eval echo "\${$field-}")"
 }
 
-run_tcp() { iperf tcp 2 4M "tx_packets rx_packets"; }
-run_tcp_in() { iperf tcp-in 2 4M "tx_packets rx_packets" -R; }
-# 18 bytes of payload make a frame of 60.
-run_pps() { iperf pps 3 50K tx_packets -u -b 0 -l 18; }
+sent() { card_count tx_packets; }
+crossed() { card_count tx_packets rx_packets; }
 
-# Of sockperf: requests in all, seconds of that, and the rate of those that count
-rr_result() {
+run_tcp() { iperf tcp 2 crossed; }
+run_tcp_in() { iperf tcp-in 2 crossed -R; }
+# 18 bytes of payload make a frame of 60.
+run_pps() { iperf pps 3 sent -u -b 0 -l 18; }
+
+# Of sockperf: those that count, a second
+rr_rate() {
 	awk -F '[=; ]+' '
 		function field(name,  i) { for (i = 1; i < NF; i++) if ($i == name) return $(i + 1) }
-		/\[Total Run\]/ { count = field("ReceivedMessages"); took = field("RunTime") }
-		/\[Valid Duration\]/ && field("RunTime") > 0 { print count, took, field("ReceivedMessages") / field("RunTime") }' "$out"
+		/\[Valid Duration\]/ && field("RunTime") > 0 { print field("ReceivedMessages") / field("RunTime") }' "$out"
 }
 
 rr_times() { # FILE: its full log
 	awk -F ', ' '/^packet,/ { begun = 1; next } begun && NF == 4 { print $4 }' "$1"
 }
 
-# sockperf has a warm-up of its own, and sleeps for two seconds before that.
+# Each request is a segment, and its acknowledgement travels with the answer.
 run_rr() {
-	begin rr
-	t sockperf ping-pong --tcp -i "$host" -t "$seconds" --full-rtt --full-log /tmp/rr.csv || { fail rr "sockperf: $(why $?)"; return; }
-	set -- $(rr_result)
-	end rr "${1-0}" "${2-}" "${3-}" "$(rr_times /mnt/tmp/rr.csv | percentiles)"
+	local count took
+	measure rr sent t sockperf ping-pong --tcp -i "$host" -t $((seconds + margin)) --full-rtt --full-log /tmp/rr.csv || return
+	end rr "$count" "$took" "$(rr_rate)" "$(rr_times /mnt/tmp/rr.csv | percentiles)"
 	rm -f /mnt/tmp/rr.csv
 }
 
 ping_times() { sed -n 's/.* time=\([0-9.]*\) ms.*/\1/p' "$out" | awk '{ print $1 * 1000 }'; }
-ping_seconds() { sed -n 's/.* time \([0-9]*\)ms$/\1/p' "$out" | awk '{ print $1 / 1000 }'; }
+ping_rate() { sed -n 's/^[0-9]* packets transmitted, \([0-9]*\) received.* time \([0-9]*\)ms$/\1 \2/p' "$out" | awk '$2 > 0 { print $1 * 1000 / $2 }'; }
+
+# That some were lost is no failure: -W says how long the last is waited for.
+pings() { t ping -c $((ms / 10 + 150)) -i 0.01 -W 1 "$host" || [ "$(ping_times | grep -c .)" -gt 0 ]; }
 
 run_ping() {
-	local status count took
-	t ping -q -c 20 -i 0.01 "$host"
-	begin ping
-	t ping -c $((ms / 10)) -i 0.01 -W 1 "$host"
-	status=$?
-	count=$(ping_times | grep -c .)
-	[ "$count" -gt 0 ] || { fail ping "$(why $status)"; return; }
-	took=$(ping_seconds)
-	end ping "$count" "$took" "$(awk -v n="$count" -v s="$took" 'BEGIN { if (s > 0) print n / s }')" "$(ping_times | percentiles)"
+	local count took
+	measure ping sent pings || return
+	end ping "$count" "$took" "$(ping_rate)" "$(ping_times | percentiles)"
 }
 
 # Of fio's JSON: seconds, I/Os a second, bytes a second; then the percentiles
@@ -273,16 +285,12 @@ disk_fio() { # RUNTIME OPTIONS...
 }
 
 blocks() { # WORKLOAD FIELD read|write OPTIONS...
-	local name=$1 field=$2 part=$3 before count took rate
+	local name=$1 field=$2 part=$3 count took rate
 	shift 3
-	disk_fio 500ms "$@" || { fail "$name" "fio: $(why $?)"; return; }
-	begin "$name"
-	before=$(disk_count)
-	disk_fio "${ms}ms" "$@" || { fail "$name" "fio: $(why $?)"; return; }
-	count=$(($(disk_count) - before))
+	measure "$name" disk_count disk_fio "$((ms + margin * 1000))ms" "$@" || return
 	set -- $(fio_result "$part")
 	[ $# -gt 3 ] || { fail "$name" "there is no result in: $(last)"; return; }
-	took=$1 rate=$(eval echo "\$$field")
+	rate=$(eval echo "\$$field")
 	shift 3
 	end "$name" "$count" "$took" "$rate" "$@"
 }
@@ -292,16 +300,18 @@ run_randwrite() { blocks randwrite 2 write --rw=randwrite --bs=4k --iodepth=32; 
 run_seq() { blocks seq 3 read --rw=read --bs=128k --iodepth=8; }
 run_qd1() { blocks qd1 2 read --rw=randread --bs=4k --iodepth=1; }
 
-uptime_now() { cut -d ' ' -f 1 /proc/uptime; }
-
 # Nobody knows how long it takes; how it ends is not lost.  By env: none of our functions is meant.
 run_command() {
 	local from to
 	export COMPARE_HOST="$host" COMPARE_DISK="$disk" COMPARE_CARD="$card"
-	begin command
+	hold
+	say "begin command"
+	hold
 	from=$(uptime_now)
 	env "$@" >"$out" 2>&1 || { fail command "exit status $?: $(last)"; return; }
 	to=$(uptime_now)
+	say "stop command"
+	hold
 	set -- $(awk -v from="$from" -v to="$to" 'BEGIN { s = to > from ? to - from : .01; print s, 1 / s }')
 	end command 1 "$1" "$2"
 }

@@ -164,6 +164,19 @@ int host_tell_refused(const struct host *h, struct err *e)
 
 /* --- */
 
+/* As a file, since the programs that are started see neither our descriptors nor our /proc. */
+static void show_outside(const struct host *h)
+{
+	char file[80], link[40];
+	CLEANUP_FD int fd = -1;
+
+	snprintf(file, sizeof(file), "%s/.outside", h->dir);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", h->outside);
+	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || mount(link, file, NULL, MS_BIND, NULL) || setenv(HOST_OUTSIDE, file, 1))
+		log_debug("compare: the host's network namespace cannot be shown: %s", strerror(errno));
+}
+
 int host_new(struct host *h, struct err *e)
 {
 	CLEANUP_FD int outside = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -181,6 +194,8 @@ int host_new(struct host *h, struct err *e)
 	}
 	h->own_net = true;
 	h->outside = steal_fd(&outside);
+	if (h->root)
+		show_outside(h);
 	rc = process_confine();
 	if (rc)
 		log_debug("compare: no PID namespace: %s", strerror(-rc));
@@ -202,6 +217,7 @@ void host_free(struct host *h)
 		return;
 	if (h->own_net) {
 		host_tap_del(h);
+		unsetenv(HOST_OUTSIDE);
 		umount2(h->dir, MNT_DETACH);
 		close(steal_fd(&h->outside));
 	}
@@ -224,9 +240,10 @@ int host_run_outside(struct host *h, struct err *e, char *const argv[])
 			       "%s has to be run in the host's network namespace: %s\nRun this as root",
 			       argv[0], strerror(errno));
 	rc = process_run(e, argv);
-	if (setns(inside, CLONE_NEWNET)) { /* what would follow would be done to the host */
-		log_error("compare: no way back into the network namespace: %s", strerror(errno));
-		abort();
+	if (setns(inside, CLONE_NEWNET)) {
+		h->own_net = false; /* nothing that would follow is done to the host */
+		h->refused = -errno;
+		return err_set(e, -errno, "no way back into the network namespace: %s", strerror(errno));
 	}
 	return rc;
 }

@@ -14,6 +14,10 @@
 #define HOST_PREFIX   "24"
 #define HOST_TAP      "rlcompare0"
 
+/* The environment of what is started: a file to give to setns(2), the network namespace that this process came
+ * from. Where that cannot be entered, as without root, there is none. */
+#define HOST_OUTSIDE "RINGLET_HOST_NETNS"
+
 struct host {
 	char dir[64];  /* a tmpfs of our own where we may mount (in a mount namespace of our own), else a
 			  directory of ours in /dev/shm or /tmp, removed by host_free() */

@@ -148,10 +148,31 @@ static bool by_modprobe(const char *name)
 	return process_exists(argv[0]) && !process_run(NULL, argv);
 }
 
+/* It is there, or was tried before: a tap is made often, and a tree is large. */
+static bool is_done(const char *name)
+{
+	static char tried[32][32];
+	static unsigned n;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/module/%.40s", name);
+	for (char *c = path; *c; c++)
+		if (*c == '-')
+			*c = '_';
+	if (!access(path, F_OK))
+		return true;
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(tried[i], name))
+			return true;
+	if (n < ARRAY_SIZE(tried))
+		snprintf(tried[n++], sizeof(tried[0]), "%s", name);
+	return false;
+}
+
 void host_module(const char *name)
 {
 	const char *dir = getenv("RINGLET_MODULES");
 
-	if (!geteuid() && !by_modprobe(name) && dir && *dir)
+	if (!geteuid() && !is_done(name) && !by_modprobe(name) && dir && *dir)
 		load_from(dir, name, 0);
 }

@@ -18,7 +18,7 @@ enum metric {
 	/* A packet, I/O or run. */
 	METRIC_EXITS,      /* KVM's, of any kind */
 	METRIC_USER_EXITS, /* of these, to the VMM */
-	METRIC_KICKS,      /* doorbells of the device's queues that somebody was woken by */
+	METRIC_KICKS,      /* doorbells of the device's queues that the driver rang */
 	METRIC_INTERRUPTS, /* given to the guest */
 	METRIC_SYSCALLS,   /* of the VMM */
 	METRIC_SYSCALLS_BACKEND,

@@ -34,7 +34,8 @@ struct guest { /* while it runs */
 	struct process *vmm;
 	char control[128];
 	struct counters *counters;
-	bool counting;
+	double value[METRICS]; /* what was counted */
+	bool counting, counted, busy;
 };
 
 /* --- files --- */
@@ -256,33 +257,62 @@ static const char *device_name(const struct plan *p)
 	return p->guest == GUEST_LINUX && p->tools ? "disk1" : "disk0";
 }
 
-static int begin(struct guest *g, struct err *e)
+/* Takes a while, so it comes when the guest has its driver and not when it begins to work. */
+static int attach(struct guest *g, struct err *e)
 {
 	const pid_t backend = g->side.backend ? process_pid(g->side.backend) : 0;
-	int rc = 0;
 
-	if (!g->counters)
-		rc = counters_new(&g->counters, process_pid(g->vmm), g->control,
-				  device_name(g->r->result->plan), backend, e);
+	return g->counters ? 0
+			   : counters_new(&g->counters, process_pid(g->vmm), g->control,
+					  device_name(g->r->result->plan), backend, e);
+}
+
+static int begin(struct guest *g, bool busy, struct err *e)
+{
+	int rc = attach(g, e);
+
 	rc = rc ? rc : counters_begin(g->counters, e);
+	g->counted = false;
 	g->counting = !rc;
+	g->busy = busy;
 	return rc;
+}
+
+static int stop(struct guest *g, struct err *e)
+{
+	int rc = g->counting ? counters_end(g->counters, g->value, e)
+			     : failed(g, "a measurement ends that has not begun", e);
+
+	g->counting = false;
+	g->counted = !rc;
+	return rc;
+}
+
+/* Totals of `window` seconds become shares of the work.  Who is idle around it has done l->count in all that
+ * time; who is busy has been looked at a little earlier or later than his counts. */
+static void share(double value[METRICS], const struct guest_line *l, double window, bool busy)
+{
+	const double count = busy ? l->count / l->seconds * window : l->count;
+
+	for (unsigned m = METRIC_CPU_VCPU; m <= METRIC_CPU_BACKEND; m++)
+		value[m] *= busy ? 1 : window / l->seconds;
+	for (unsigned m = METRIC_EXITS; m < METRICS; m++)
+		value[m] = count > 0 ? value[m] / count : NAN;
 }
 
 static int end(struct guest *g, unsigned workload, const struct guest_line *l, struct err *e)
 {
 	struct sample *s = sample_of(g, workload);
 	struct cell *c = cell_of(g, workload);
-	int rc = g->counting ? counters_end(g->counters, s->value, e) : -EPROTO;
+	int rc = g->counted ? 0 : stop(g, e);
 
 	if (rc)
-		return g->counting ? rc : failed(g, "a measurement ends that has not begun", e);
-	g->counting = false;
+		return rc;
+	g->counted = false;
+	memcpy(s->value, g->value, sizeof(s->value));
+	s->value[METRIC_P50_US] = s->value[METRIC_P99_US] = NAN;
 	s->value[METRIC_RATE] = l->rate;
-	for (unsigned m = METRIC_CPU_VCPU; m <= METRIC_CPU_BACKEND; m++)
-		s->value[m] *= counters_seconds(g->counters) / l->seconds; /* in the pauses nobody works */
-	for (unsigned m = METRIC_EXITS; m < METRICS; m++)
-		s->value[m] = l->count > 0 ? s->value[m] / l->count : NAN;
+	share(s->value, l, counters_seconds(g->counters), g->busy);
 	for (unsigned m = 0; m < METRICS; m++)
 		c->missing[m] = counters_missing(g->counters, (enum metric)m);
 	s->ok = true;
@@ -311,7 +341,7 @@ static int features(struct guest *g, uint64_t bits, struct err *e)
 			       "%s: its driver took features 0x%" PRIx64 " and another time 0x%" PRIx64,
 			       g->r->result->plan->path[g->path].name, *have, bits);
 	*have = bits;
-	return 0;
+	return attach(g, e);
 }
 
 static int take(struct guest *g, const struct guest_line *l, struct err *e)
@@ -328,7 +358,9 @@ static int take(struct guest *g, const struct guest_line *l, struct err *e)
 	case GUEST_FEATURES:
 		return features(g, l->bits, e);
 	case GUEST_BEGIN:
-		return begin(g, e);
+		return begin(g, l->busy, e);
+	case GUEST_STOP:
+		return stop(g, e);
 	case GUEST_END:
 		return end(g, (unsigned)w, l, e);
 	case GUEST_LATENCY:

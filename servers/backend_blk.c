@@ -1,5 +1,5 @@
 /* The composition root of the disk server: options, a socket, a file. */
-/* #syscalls: rt_sigprocmask rt_sigtimedwait fstat */
+/* #syscalls: rt_sigprocmask fstat */
 #include "servers/backend_blk.h"
 
 #include <errno.h>
@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "backends/file_disk.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "servers/backend_wait.h"
 #include "servers/blk_memory.h"
 #include "servers/blk_server.h"
+#include "servers/vduse_device.h"
 #include "vmm/config_keys.h"
 #include "vmm/config_values.h"
 
@@ -25,14 +26,15 @@
 #define PATH_CHARS    (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 #define MEMORY        "memory"
 #define MEMORY_SIZE   GIB
-#define LOOK_S        1 /* between two looks at the file's size */
 
 static const char help[] =
 	"Usage: ringlet backend blk SOCKET[,KEY...] FILE[,KEY...]\n"
-	"A vhost-user back end for disks: a front end's disk is FILE, byte for byte, or a\n"
-	"block device, or memory.\n"
+	"A back end for disks, by vhost-user or VDUSE: a front end's disk is FILE, byte for\n"
+	"byte, or a block device, or memory.\n"
 	" of SOCKET:\n"
 	"  path=SOCKET            the socket; the first word needs no key\n"
+	"  vduse=NAME             instead of it, a vDPA device of the kernel's: it makes\n"
+	"                         /dev/vhost-vdpa-N, and says which\n"
 	"  server=on|off          on: it listens (default); off: it connects, and again\n"
 	"  queues=N               and threads; default 1\n"
 	"  poll=on|off            on: the threads look all the time; default off\n"
@@ -48,14 +50,17 @@ static const char help[] =
 	"  format=raw             take it for raw bytes whatever it looks like\n"
 	"  -v, --verbose          say what front ends say\n"
 	"A front end that keeps an in-flight buffer loses nothing when the back end is killed\n"
-	"and started again.  Front ends: QEMU, ringlet run --disk vhost-user,path=SOCKET.\n";
+	"and started again.  Front ends: QEMU, ringlet run --disk vhost-user,path=SOCKET.\n"
+	"VDUSE keeps none, and wants root and the kernel modules vduse and vhost_vdpa; its\n"
+	"front ends: ringlet run --disk vdpa,path=/dev/vhost-vdpa-N, and all else that opens it.\n";
 
 struct options {
 	struct blk_server_config server;
 	struct file_disk_config file;
 	uint64_t size; /* of memory; 0: not said */
-	bool memory;
-	char socket[PATH_CHARS + 1], path[PATH_MAX], serial[VIRTIO_BLK_ID_BYTES + 1];
+	bool memory, has_server;
+	char socket[PATH_CHARS + 1], vduse[VDUSE_NAME_CHARS + 1];
+	char path[PATH_MAX], serial[VIRTIO_BLK_ID_BYTES + 1];
 };
 
 /* --- of the socket --- */
@@ -73,6 +78,16 @@ static int set_socket(void *dst, const char *value, struct err *e)
 	return 0;
 }
 
+static int set_vduse(void *dst, const char *value, struct err *e)
+{
+	struct options *o = dst;
+	int rc = vduse_device_name(value, e);
+
+	snprintf(o->vduse, sizeof(o->vduse), "%s", value);
+	o->server.vduse = o->vduse;
+	return rc;
+}
+
 static int set_server(void *dst, const char *value, struct err *e)
 {
 	bool on;
@@ -80,6 +95,7 @@ static int set_server(void *dst, const char *value, struct err *e)
 
 	if (!rc)
 		((struct options *)dst)->server.connects = !on;
+	((struct options *)dst)->has_server = true;
 	return rc;
 }
 
@@ -95,6 +111,7 @@ static int set_poll(void *dst, const char *value, struct err *e)
 
 static const struct key_def socket_keys[] = {
 	{.name = "path", .file = true, .set = set_socket},
+	{.name = "vduse", .set = set_vduse},
 	{.name = "server", .words = "on off", .bare = true, .set = set_server},
 	{.name = "queues", .set = set_queues},
 	{.name = "poll", .words = "on off", .bare = true, .set = set_poll},
@@ -203,12 +220,17 @@ static int check(const struct options *o, unsigned nwords, struct err *e)
 	if (!nwords)
 		return err_set(e, -EINVAL,
 			       "backend blk: a socket and a file are wanted: ringlet backend blk SOCKET FILE");
-	if (!o->server.path)
-		return err_set(e, -EINVAL, "backend blk: a path is wanted: path=SOCKET");
+	if (!o->server.path == !o->server.vduse)
+		return err_set(e, -EINVAL,
+			       "backend blk: a socket or a VDUSE device is wanted: path=SOCKET or vduse=NAME%s",
+			       o->server.path ? ", and not both" : "");
+	if (o->has_server && o->server.vduse)
+		return err_set(e, -EINVAL,
+			       "backend blk: server= is of a socket; leave it out where vduse= stands");
 	if (!o->file.path)
 		return err_set(e, -EINVAL,
 			       "backend blk: what is the disk behind %s?  A file, a block device or memory",
-			       o->socket);
+			       o->server.vduse ? o->vduse : o->socket);
 	if (o->size && !o->memory)
 		return err_set(e, -EINVAL,
 			       "backend blk: size= is for memory; a file has its own: truncate -s SIZE %s",
@@ -249,24 +271,24 @@ static int parse(struct options *o, int argc, char *const argv[], struct err *e)
 	return check(o, nwords, e);
 }
 
-static void say_ready(const struct options *o, const struct disk *d)
+static void say_ready(const struct options *o, const struct disk *d, const struct server *s)
 {
-	char size[32];
+	char size[32], place[PATH_CHARS + 64];
 
 	format_size(d->size, size, sizeof(size));
-	printf("blk: %s is %s, %s%s by %s, %u queue%s, %s: ready\n", o->socket, o->path, size,
+	backend_place(s, place, sizeof(place));
+	printf("blk: %s is %s, %s%s by %s, %u queue%s, %s: ready\n", place, o->path, size,
 	       d->read_only ? " read-only" : "", d->ops->name, o->server.nqueues,
 	       o->server.nqueues == 1 ? "" : "s", o->server.poll ? "polling" : "by kicks");
 	fflush(stdout);
 }
 
 /* Meanwhile the file may be made larger. */
-static void wait_for_signal(const sigset_t *set, struct disk *d)
+static void refresh(void *opaque)
 {
-	const struct timespec t = {.tv_sec = LOOK_S};
+	struct disk *d = opaque;
 
-	while (sigtimedwait(set, NULL, &t) < 0)
-		d->ops->refresh(d);
+	d->ops->refresh(d);
 }
 
 static void tell(struct blk_server *s, const struct options *o)
@@ -292,8 +314,10 @@ static int serve(struct options *o, const sigset_t *set, struct err *e)
 	o->server.in_order = o->memory;
 	rc = blk_server_new(&s, &o->server, e);
 	if (!rc) {
-		say_ready(o, d);
-		wait_for_signal(set, d);
+		struct server *wire = blk_server_wire(s);
+
+		say_ready(o, d, wire);
+		backend_wait(set, &wire, 1, refresh, d);
 		tell(s, o);
 		blk_server_free(s);
 	}

@@ -1,5 +1,5 @@
-/* The composition root of the net server: options, sockets, a tap. */
-/* #syscalls: rt_sigprocmask rt_sigtimedwait */
+/* The composition root of the net server: options, sockets or VDUSE devices, a tap. */
+/* #syscalls: rt_sigprocmask socket ioctl */
 #include "servers/backend_net.h"
 
 #include <errno.h>
@@ -9,36 +9,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 
 #include "backends/tap.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "servers/backend_wait.h"
 #include "servers/net_link.h"
 #include "servers/net_tap.h"
+#include "servers/vduse_device.h"
 #include "vmm/config_keys.h"
 #include "vmm/config_values.h"
 
 #define STATUS_FAILED 125
 #define PATH_CHARS    (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
-static const char help[] = "Usage: ringlet backend net SOCKET[,KEY...] [SOCKET[,KEY...]]\n"
-			   "A vhost-user back end for network cards: joins two front ends, or one to a tap.\n"
-			   "  path=SOCKET            the socket; the first word needs no key\n"
-			   "  server=on|off          on: it listens (default); off: it connects, and again\n"
-			   "  tap=NAME               the host's interface, instead of a second socket\n"
-			   "  echo                   what the driver sends comes back to it, likewise\n"
-			   "  queues=N               pairs, and threads; default 1\n"
-			   "  poll=on|off            on: the threads look all the time; default off\n"
-			   "  offloads=on|off        off: frames are whole and have their checksums\n"
-			   "  -v, --verbose          say what front ends say\n"
-			   "queues, poll and offloads hold for both.  Front ends: QEMU, DPDK's virtio-user,\n"
-			   "ringlet run --net vhost-user,path=SOCKET.\n";
+static const char help[] =
+	"Usage: ringlet backend net SOCKET[,KEY...] [SOCKET[,KEY...]]\n"
+	"A back end for network cards, by vhost-user or VDUSE: joins two front ends, or one\n"
+	"to a tap.\n"
+	"  path=SOCKET            the socket; the first word needs no key\n"
+	"  vduse=NAME             instead of it, a vDPA device of the kernel's: it makes\n"
+	"                         /dev/vhost-vdpa-N, and says which\n"
+	"  server=on|off          on: it listens (default); off: it connects, and again\n"
+	"  tap=NAME               the host's interface, instead of a second socket\n"
+	"  echo                   what the driver sends comes back to it, likewise\n"
+	"  queues=N               pairs, and threads; default 1\n"
+	"  poll=on|off            on: the threads look all the time; default off\n"
+	"  offloads=on|off        off: frames are whole and have their checksums\n"
+	"  -v, --verbose          say what front ends say\n"
+	"queues, poll and offloads hold for both.  Front ends: QEMU, DPDK's virtio-user,\n"
+	"ringlet run --net vhost-user,path=SOCKET.  VDUSE has one pair, and wants root and the\n"
+	"kernel modules vduse and vhost_vdpa; its front ends: ringlet run\n"
+	"--net vdpa,path=/dev/vhost-vdpa-N, and all else that opens it.\n";
 
 struct options {
 	struct net_link_config link;
 	unsigned nsockets;
-	char path[2][PATH_CHARS + 1];
+	char path[2][PATH_CHARS + 1], vduse[2][VDUSE_NAME_CHARS + 1];
+	bool has_server[2];
 	char tap[IFNAMSIZ];
 	bool has_tap, echo;
 };
@@ -57,6 +68,17 @@ static int set_path(void *dst, const char *value, struct err *e)
 	return 0;
 }
 
+static int set_vduse(void *dst, const char *value, struct err *e)
+{
+	struct options *o = dst;
+	const unsigned at = o->nsockets - 1;
+	int rc = vduse_device_name(value, e);
+
+	snprintf(o->vduse[at], sizeof(o->vduse[at]), "%s", value);
+	o->link.vduse[at] = o->vduse[at];
+	return rc;
+}
+
 static int set_server(void *dst, const char *value, struct err *e)
 {
 	struct options *o = dst;
@@ -65,6 +87,7 @@ static int set_server(void *dst, const char *value, struct err *e)
 
 	if (!rc)
 		o->link.connects[o->nsockets - 1] = !on;
+	o->has_server[o->nsockets - 1] = true;
 	return rc;
 }
 
@@ -104,6 +127,7 @@ static int set_offloads(void *dst, const char *value, struct err *e)
 
 static const struct key_def keys[] = {
 	{.name = "path", .file = true, .set = set_path},
+	{.name = "vduse", .set = set_vduse},
 	{.name = "server", .words = "on off", .bare = true, .set = set_server},
 	{.name = "tap", .bare = true, .set = set_tap},
 	{.name = "ifname", .stands_for = "tap"},
@@ -117,23 +141,51 @@ static const struct key_def keys[] = {
 	{0},
 };
 
+static const char *name_of(const struct options *o, unsigned at)
+{
+	return o->link.vduse[at] ? o->vduse[at] : o->path[at];
+}
+
+static int check_side(const struct options *o, unsigned at, struct err *e)
+{
+	if (!o->link.path[at] == !o->link.vduse[at])
+		return err_set(e, -EINVAL,
+			       "backend net: a socket or a VDUSE device is wanted: path=SOCKET or vduse=NAME%s",
+			       o->link.path[at] ? ", and not both" : "");
+	if (!o->link.vduse[at])
+		return 0;
+	if (o->has_server[at])
+		return err_set(e, -EINVAL,
+			       "backend net: server= is of a socket; leave it out where vduse= stands");
+	if (o->link.npairs > 1)
+		return err_set(
+			e, -EINVAL,
+			"backend net: queues=%u: a VDUSE device can have no control queue, and so no more "
+			"than one pair\nLeave out queues=%u",
+			o->link.npairs, o->link.npairs);
+	return 0;
+}
+
 static int check(const struct options *o, struct err *e)
 {
 	if (!o->nsockets)
 		return err_set(e, -EINVAL,
 			       "backend net: a socket is wanted: ringlet backend net SOCKET SOCKET");
-	for (unsigned i = 0; i < o->nsockets; i++)
-		if (!o->link.path[i])
-			return err_set(e, -EINVAL, "backend net: a path is wanted: path=SOCKET");
-	if (o->nsockets == 2 && !strcmp(o->path[0], o->path[1]))
-		return err_set(e, -EINVAL, "backend net: both sockets are %s", o->path[0]);
+	for (unsigned i = 0; i < o->nsockets; i++) {
+		int rc = check_side(o, i, e);
+
+		if (rc)
+			return rc;
+	}
+	if (o->nsockets == 2 && !o->link.vduse[0] == !o->link.vduse[1] && !strcmp(name_of(o, 0), name_of(o, 1)))
+		return err_set(e, -EINVAL, "backend net: both sockets are %s", name_of(o, 0));
 	if (o->has_tap + o->echo + (o->nsockets == 2) > 1)
 		return err_set(e, -EINVAL,
 			       "backend net: one other end is wanted: a second socket, tap=NAME or echo");
 	if (!o->has_tap && !o->echo && o->nsockets == 1)
 		return err_set(e, -EINVAL,
 			       "backend net: what is the other end of %s?  A second socket, tap=NAME or echo",
-			       o->path[0]);
+			       name_of(o, 0));
 	return 0;
 }
 
@@ -189,51 +241,63 @@ static void tell_link(const struct net_link *l)
 
 		for (unsigned i = 0; i < l->c.npairs; i++)
 			add(&sum, &l->lane[side][i].counts);
-		tell(l->c.path[side], l->c.path[l->nends - 1 - side], &sum);
+		tell(server_name(l->end[side]->server), server_name(l->end[l->nends - 1 - side]->server), &sum);
 	}
 }
 
-static void tell_tap(const struct net_tap *t, const char *path, const char *name)
+static void tell_tap(const struct net_tap *t, const char *name)
 {
+	const char *card = server_name(net_tap_server(t));
 	struct net_counts out, in;
 
 	net_tap_counts(t, &out, &in);
-	tell(path, name, &out);
-	tell(name, path, &in);
+	tell(card, name, &out);
+	tell(name, card, &in);
 }
 
-static void say_ready(const struct options *o, const char *tap)
+static void say_ready(const struct options *o, const struct server *card, const char *other)
 {
-	printf("net: %s and %s, %u queue pair%s, %s: ready\n", o->path[0],
-	       tap       ? tap
-	       : o->echo ? "back"
-			 : o->path[1],
-	       o->link.npairs, o->link.npairs == 1 ? "" : "s", o->link.poll ? "polling" : "by kicks");
+	char place[PATH_CHARS + 64];
+
+	backend_place(card, place, sizeof(place));
+	printf("net: %s and %s, %u queue pair%s, %s: ready\n", place, other, o->link.npairs,
+	       o->link.npairs == 1 ? "" : "s", o->link.poll ? "polling" : "by kicks");
 	fflush(stdout);
-}
-
-static void wait_for_signal(const sigset_t *set)
-{
-	int sig;
-
-	sigwait(set, &sig);
 }
 
 static int serve_link(const struct options *o, const sigset_t *set, struct err *e)
 {
+	char other[PATH_CHARS + 64] = "back";
+	struct server *server[2];
 	struct net_link *link;
 	int rc = net_link_new(&link, &o->link, e);
 
 	if (rc)
 		return rc;
-	say_ready(o, NULL);
-	wait_for_signal(set);
+	for (unsigned i = 0; i < link->nends; i++)
+		server[i] = link->end[i]->server;
+	if (link->nends == 2)
+		backend_place(server[1], other, sizeof(other));
+	say_ready(o, server[0], other);
+	backend_wait(set, server, link->nends, NULL, NULL);
 	tell_link(link);
 	net_link_free(link);
 	return 0;
 }
 
-static int serve_tap(const struct options *o, const sigset_t *set, struct err *e)
+/* 0: not known. */
+static uint16_t mtu_of(const char *tap)
+{
+	CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = {0};
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", tap);
+	if (fd < 0 || ioctl(fd, SIOCGIFMTU, &r) || r.ifr_mtu < 68 || r.ifr_mtu > UINT16_MAX)
+		return 0;
+	return (uint16_t)r.ifr_mtu;
+}
+
+static int serve_tap(struct options *o, const sigset_t *set, struct err *e)
 {
 	const struct tap_config c = {.ifname = o->tap};
 	struct net_port *port[NET_MAX_PAIRS];
@@ -242,11 +306,14 @@ static int serve_tap(const struct options *o, const sigset_t *set, struct err *e
 
 	if (rc)
 		return rc;
+	o->link.mtu = mtu_of(tap_name(port[0]));
 	rc = net_tap_new(&tap, &o->link, port, e);
 	if (!rc) {
-		say_ready(o, tap_name(port[0]));
-		wait_for_signal(set);
-		tell_tap(tap, o->path[0], tap_name(port[0]));
+		struct server *server = net_tap_server(tap);
+
+		say_ready(o, server, tap_name(port[0]));
+		backend_wait(set, &server, 1, NULL, NULL);
+		tell_tap(tap, tap_name(port[0]));
 		net_tap_free(tap);
 	}
 	for (unsigned i = 0; i < o->link.npairs; i++)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include "devices/blk/disk.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "servers/vhost_user_server.h"
+#include "servers/server.h"
 #include "vmm/loop_thread.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -40,7 +41,7 @@ struct blk_worker { /* its thread's, from queue_start() to queue_stop() */
 
 struct blk_server {
 	struct blk_server_config c;
-	struct vhost_user_server *server;
+	struct server *server;
 	char serial[VIRTIO_BLK_ID_BYTES];
 	_Atomic bool wce;       /* what the config space says: a driver's wish outlives its connection */
 	_Atomic bool writeback; /* what holds: without FLUSH nobody could make a volatile write stable */
@@ -237,7 +238,7 @@ static const struct server_device_ops ops = {
 
 static void resized(void *opaque)
 {
-	vhost_user_server_config_changed(((struct blk_server *)opaque)->server);
+	server_config_changed(((struct blk_server *)opaque)->server);
 }
 
 /* --- its life --- */
@@ -270,6 +271,8 @@ static int start(struct blk_server *s, struct err *e)
 	const struct server_config c = {
 		.path = s->c.path,
 		.connects = s->c.connects,
+		.vduse = s->c.vduse,
+		.device_id = VIRTIO_ID_BLOCK,
 		.ops = &ops,
 		.dev = s,
 		.features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_RING_F_EVENT_IDX) |
@@ -285,7 +288,7 @@ static int start(struct blk_server *s, struct err *e)
 
 	for (unsigned i = 0; !rc && i < s->c.nqueues; i++)
 		rc = worker_start(s, i, e);
-	return rc ? rc : vhost_user_server_new(&s->server, &c, e);
+	return rc ? rc : server_new(&s->server, &c, e);
 }
 
 int blk_server_new(struct blk_server **out, const struct blk_server_config *c, struct err *e)
@@ -318,10 +321,15 @@ void blk_server_free(struct blk_server *s)
 	if (!s)
 		return;
 	s->c.disk->resized = NULL;
-	vhost_user_server_free(s->server);
+	server_free(s->server);
 	for (unsigned i = 0; i < BLK_SERVER_QUEUES; i++)
 		worker_stop(&s->worker[i]);
 	free(s);
+}
+
+struct server *blk_server_wire(const struct blk_server *s)
+{
+	return s->server;
 }
 
 void blk_server_counts(struct blk_server *s, struct blk_server_counts *sum)

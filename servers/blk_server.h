@@ -14,10 +14,12 @@
 
 struct disk;
 struct blk_server;
+struct server;
 
 struct blk_server_config {
 	const char *path;
 	bool connects;      /* to a front end that listens */
+	const char *vduse;  /* instead of a socket: a VDUSE device's name, or NULL */
 	struct disk *disk;  /* the caller's, who destroys it after the server; one server at a time */
 	unsigned nqueues;   /* 1 .. BLK_SERVER_QUEUES, a thread each */
 	bool poll;          /* the threads look all the time */
@@ -29,6 +31,9 @@ struct blk_server_config {
 /* Any thread but a worker.  0, or -errno with a sentence in e. */
 int blk_server_new(struct blk_server **out, const struct blk_server_config *c, struct err *e);
 void blk_server_free(struct blk_server *s); /* NULL is fine */
+
+/* How its front ends reach it. */
+struct server *blk_server_wire(const struct blk_server *s);
 
 struct blk_server_counts { /* since it began */
 	uint64_t requests, bytes, kicks, calls, syscalls;

@@ -20,24 +20,6 @@
 #define SPIN_NS     UINT64_C(1000000) /* poll: between two looks at what else there is to do */
 #define LOOK        64                /* poll: rounds between two looks at the clock */
 
-uint64_t net_features(bool offloads, bool mq)
-{
-	uint64_t f = NET_BIT(VIRTIO_F_VERSION_1) | NET_BIT(VIRTIO_F_RING_PACKED) | NET_BIT(VIRTIO_F_IN_ORDER) |
-		     NET_BIT(VIRTIO_RING_F_EVENT_IDX) | NET_BIT(VIRTIO_RING_F_INDIRECT_DESC) |
-		     NET_BIT(VIRTIO_NET_F_MRG_RXBUF) | NET_BIT(VIRTIO_NET_F_MTU);
-
-	if (mq) /* the control queue is the front end's own */
-		f |= NET_BIT(VIRTIO_NET_F_MQ) | NET_BIT(VIRTIO_NET_F_CTRL_VQ);
-	if (offloads)
-		f |= NET_BIT(VIRTIO_NET_F_CSUM) | NET_BIT(VIRTIO_NET_F_HOST_TSO4) |
-		     NET_BIT(VIRTIO_NET_F_HOST_TSO6) | NET_BIT(VIRTIO_NET_F_HOST_ECN) |
-		     NET_BIT(VIRTIO_NET_F_HOST_USO) | NET_BIT(VIRTIO_NET_F_GUEST_CSUM) |
-		     NET_BIT(VIRTIO_NET_F_GUEST_TSO4) | NET_BIT(VIRTIO_NET_F_GUEST_TSO6) |
-		     NET_BIT(VIRTIO_NET_F_GUEST_ECN) | NET_BIT(VIRTIO_NET_F_GUEST_USO4) |
-		     NET_BIT(VIRTIO_NET_F_GUEST_USO6);
-	return f;
-}
-
 /* --- a lane runs, on its worker's thread --- */
 
 static void signal_fd(int fd)
@@ -229,6 +211,11 @@ static int set_features(void *dev, uint64_t features)
 	return 0;
 }
 
+static int config_read(void *dev, uint32_t off, void *buf, uint32_t len)
+{
+	return net_config_read(&((struct net_end *)dev)->link->c, off, buf, len);
+}
+
 static int set_mtu(void *dev, uint32_t off, const void *buf, uint32_t len)
 {
 	(void)dev;
@@ -313,6 +300,7 @@ static void queue_kick(void *dev, struct server_queue *q)
 static const struct server_device_ops ops = {
 	.name = "net",
 	.set_features = set_features,
+	.config_read = config_read,
 	.config_write = set_mtu,
 	.loop = loop_of,
 	.queue_start = queue_start,
@@ -374,20 +362,13 @@ static struct net_end *end_new(struct net_link *link, unsigned side)
 
 static int end_serve(struct net_link *link, unsigned side, struct err *e)
 {
-	const struct server_config c = {
-		.path = link->c.path[side],
-		.connects = link->c.connects[side],
-		.ops = &ops,
-		.dev = link->end[side],
-		.features = net_features(link->c.offloads, link->c.npairs > 1),
-		.max_queues = 2 * link->c.npairs,
-		.queue_num = link->c.npairs,
-		.max_queue_size = NET_IOV,
-		.mtu = true,
-		.polls = link->c.poll,
-	};
+	struct server_config c =
+		net_server_config(&link->c, side, net_features(link->c.offloads, link->c.npairs > 1),
+				  link->c.poll);
 
-	return vhost_user_server_new(&link->end[side]->server, &c, e);
+	c.ops = &ops;
+	c.dev = link->end[side];
+	return server_new(&link->end[side]->server, &c, e);
 }
 
 static int build(struct net_link *l, struct err *e)
@@ -422,7 +403,7 @@ int net_link_new(struct net_link **out, const struct net_link_config *c, struct 
 	l->c = *c;
 	if (!l->c.patience_ms)
 		l->c.patience_ms = PATIENCE_MS;
-	l->nends = c->path[1] ? 2 : 1;
+	l->nends = c->path[1] || c->vduse[1] ? 2 : 1;
 	for (unsigned i = 0; i < NET_MAX_PAIRS; i++) {
 		l->worker[i].spin.fd = -1;
 		for (unsigned side = 0; side < 2; side++)
@@ -471,7 +452,7 @@ void net_link_free(struct net_link *l)
 		return;
 	for (unsigned i = 0; i < 2; i++)
 		if (l->end[i])
-			vhost_user_server_free(l->end[i]->server);
+			server_free(l->end[i]->server);
 	for (unsigned i = 0; i < l->c.npairs; i++)
 		worker_fini(&l->worker[i]);
 	for (unsigned i = 0; i < 2; i++)

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "servers/vhost_user_server.h"
+#include "servers/server.h"
 #include "vmm/loop_thread.h"
 
 #define NET_MAX_PAIRS 64
@@ -46,7 +46,7 @@ struct net_counts { /* one thread writes */
 
 struct net_end { /* what a server serves */
 	struct net_link *link;
-	struct vhost_user_server *server;
+	struct server *server;
 	unsigned side;
 	uint64_t features;
 	unsigned hdr_len;
@@ -72,11 +72,13 @@ struct net_lane { /* its worker's thread */
 };
 
 struct net_link_config {
-	const char *path[2]; /* [1] NULL: what [0] sends comes back to it */
+	/* A socket or a VDUSE device's name; neither for [1]: what [0] sends comes back to it. */
+	const char *path[2], *vduse[2];
 	bool connects[2];
 	unsigned npairs;
 	bool poll;
 	bool offloads;
+	uint16_t mtu;         /* what drivers of a VDUSE device are told; 0: nothing */
 	unsigned patience_ms; /* how long a sender waits for a receiver's buffers; 0: 100 */
 };
 
@@ -94,6 +96,11 @@ void net_link_free(struct net_link *l); /* NULL is fine */
 
 /* What every net server offers. */
 uint64_t net_features(bool offloads, bool mq);
+/* The server of a side; ops and dev are the caller's to add. */
+struct server_config net_server_config(const struct net_link_config *c, unsigned side, uint64_t features,
+				       bool polls);
+/* server_device_ops.config_read, of what c says. */
+int net_config_read(const struct net_link_config *c, uint32_t off, void *buf, uint32_t len);
 
 static inline void net_count(_Atomic uint64_t *n, uint64_t more)
 {

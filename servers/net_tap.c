@@ -39,7 +39,7 @@ struct tap_pair { /* its worker's thread */
 
 struct net_tap {
 	struct net_link_config c;
-	struct vhost_user_server *server;
+	struct server *server;
 	uint64_t features;
 	unsigned hdr_len;
 	struct net_port *ports[NET_MAX_PAIRS]; /* borrowed */
@@ -321,6 +321,11 @@ static int set_features(void *dev, uint64_t features)
 	return rc;
 }
 
+static int config_read(void *dev, uint32_t off, void *buf, uint32_t len)
+{
+	return net_config_read(&((struct net_tap *)dev)->c, off, buf, len);
+}
+
 static int set_mtu(void *dev, uint32_t off, const void *buf, uint32_t len)
 {
 	(void)dev;
@@ -393,6 +398,7 @@ static void queue_kick(void *dev, struct server_queue *q)
 static const struct server_device_ops ops = {
 	.name = "net",
 	.set_features = set_features,
+	.config_read = config_read,
 	.config_write = set_mtu,
 	.loop = loop_of,
 	.queue_start = queue_start,
@@ -429,7 +435,7 @@ int net_tap_new(struct net_tap **out, const struct net_link_config *c, struct ne
 		struct err *e)
 {
 	struct net_tap *t = calloc(1, sizeof(*t));
-	uint64_t ring;
+	struct server_config config;
 	int rc = 0;
 
 	if (!t)
@@ -440,23 +446,13 @@ int net_tap_new(struct net_tap **out, const struct net_link_config *c, struct ne
 	memcpy(t->ports, ports, c->npairs * sizeof(ports[0]));
 	for (unsigned i = 0; !rc && i < c->npairs; i++)
 		rc = pair_init(t, i, e);
-	ring = net_features(false, c->npairs > 1);
+	config = net_server_config(c, 0, net_features(false, c->npairs > 1), false);
+	config.ops = &ops;
+	config.dev = t;
+	if (c->offloads)
+		config.features |= t->ports[0]->ops->features(t->ports[0]);
 	if (!rc)
-		rc = vhost_user_server_new(
-			&t->server,
-			&(struct server_config){
-				.path = c->path[0],
-				.connects = c->connects[0],
-				.ops = &ops,
-				.dev = t,
-				.features = ring | (c->offloads ? t->ports[0]->ops->features(t->ports[0]) : 0),
-				.max_queues = 2 * c->npairs,
-				.queue_num = c->npairs,
-				.max_queue_size = NET_IOV,
-				.mtu = true,
-				.polls = false,
-			},
-			e);
+		rc = server_new(&t->server, &config, e);
 	if (rc) {
 		net_tap_free(t);
 		return rc;
@@ -469,7 +465,7 @@ void net_tap_free(struct net_tap *t)
 {
 	if (!t)
 		return;
-	vhost_user_server_free(t->server);
+	server_free(t->server);
 	for (unsigned i = 0; i < t->c.npairs; i++) {
 		struct tap_pair *p = &t->pair[i];
 
@@ -481,6 +477,11 @@ void net_tap_free(struct net_tap *t)
 		free(p->spill);
 	}
 	free(t);
+}
+
+struct server *net_tap_server(const struct net_tap *t)
+{
+	return t->server;
 }
 
 void net_tap_counts(const struct net_tap *t, struct net_counts *out, struct net_counts *in)

@@ -1,7 +1,7 @@
 /* What the messages' handlers share: server_message.c, server_rings.c.  All on the server's thread. */
 #ifndef SERVERS_SERVER_HANDLERS_H
 #define SERVERS_SERVER_HANDLERS_H
-#include "servers/server_state.h"
+#include "servers/vhost_user_state.h"
 
 #define SERVER_REPLIED 1 /* what a handler returns that gave an answer of its own */
 

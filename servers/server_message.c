@@ -41,18 +41,18 @@ static uint64_t protocol_features(const struct vhost_user_server *s)
 		     BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
 		     BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | BIT(VHOST_USER_PROTOCOL_F_STATUS);
 
-	if (s->c.config_len)
+	if (s->core.c.config_len)
 		f |= BIT(VHOST_USER_PROTOCOL_F_CONFIG);
-	if (s->c.inflight)
+	if (s->core.c.inflight)
 		f |= BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
-	if (s->c.mtu)
+	if (s->core.c.mtu)
 		f |= BIT(VHOST_USER_PROTOCOL_F_NET_MTU);
 	return f;
 }
 
 static uint64_t offered(const struct vhost_user_server *s)
 {
-	return s->c.features | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+	return s->core.c.features | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
 static int get_features(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
@@ -64,19 +64,21 @@ static int get_features(struct vhost_user_server *s, struct vhost_user_msg *m, i
 static int set_features(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	const uint64_t features = m->u64 & ~BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+	const bool by_enable = features != m->u64;
 	int rc;
 
 	(void)fd;
 	if (m->u64 & ~offered(s))
 		return -EINVAL;
-	if (m->u64 == s->features)
+	if (features == s->core.features && by_enable == s->core.by_enable)
 		return 0;
-	server_queues_stop(s);
-	rc = s->c.ops->set_features ? s->c.ops->set_features(s->c.dev, features) : 0;
+	server_queues_stop(&s->core);
+	rc = s->core.c.ops->set_features ? s->core.c.ops->set_features(s->core.c.dev, features) : 0;
 	if (rc)
 		return rc;
-	s->features = m->u64;
-	server_queues_start(s);
+	s->core.features = features;
+	s->core.by_enable = by_enable;
+	server_queues_start(&s->core);
 	return 0;
 }
 
@@ -98,7 +100,7 @@ static int set_protocol_features(struct vhost_user_server *s, struct vhost_user_
 static int get_queue_num(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	(void)fd;
-	return server_reply_u64(s, m, s->c.queue_num ? s->c.queue_num : s->c.max_queues);
+	return server_reply_u64(s, m, s->core.c.queue_num ? s->core.c.queue_num : s->core.c.max_queues);
 }
 
 static int accept_quietly(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
@@ -115,8 +117,8 @@ static int reset_device(struct vhost_user_server *s, struct vhost_user_msg *m, i
 {
 	(void)m;
 	(void)fd;
-	server_queues_reset(s, false);
-	s->status = 0;
+	server_queues_reset(&s->core, false);
+	s->core.status = 0;
 	return 0;
 }
 
@@ -124,23 +126,23 @@ static int set_status(struct vhost_user_server *s, struct vhost_user_msg *m, int
 {
 	if (m->u64 > UINT8_MAX)
 		return -EINVAL;
-	s->has_status = true;
-	s->status = (uint8_t)m->u64;
-	if (!s->status)
+	s->core.has_status = true;
+	s->core.status = (uint8_t)m->u64;
+	if (!s->core.status)
 		return reset_device(s, m, fd);
-	return server_queues_start(s);
+	return server_queues_start(&s->core);
 }
 
 static int get_status(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	(void)fd;
-	return server_reply_u64(s, m, s->status);
+	return server_reply_u64(s, m, s->core.status);
 }
 
 static bool in_config(const struct vhost_user_server *s, const struct vhost_user_msg *m)
 {
-	return m->size == VHOST_USER_CONFIG_HDR + m->config.size && m->config.size <= s->c.config_len &&
-	       m->config.offset <= s->c.config_len - m->config.size;
+	return m->size == VHOST_USER_CONFIG_HDR + m->config.size && m->config.size <= s->core.c.config_len &&
+	       m->config.offset <= s->core.c.config_len - m->config.size;
 }
 
 /* A size of 0 says no. */
@@ -152,14 +154,14 @@ static int get_config(struct vhost_user_server *s, struct vhost_user_msg *m, int
 	(void)fd;
 	/* Some ask for more than there is, and want to see how much that is. */
 	if (m->size != VHOST_USER_CONFIG_HDR + m->config.size || m->config.size > VHOST_USER_MAX_CONFIG ||
-	    m->config.offset > s->c.config_len) {
+	    m->config.offset > s->core.c.config_len) {
 		answer.size = 0;
 	} else {
-		const uint32_t there = s->c.config_len - m->config.offset;
+		const uint32_t there = s->core.c.config_len - m->config.offset;
 		const uint32_t n = m->config.size < there ? m->config.size : there;
 
 		memset(answer.config.region, 0, m->config.size);
-		if (n && s->c.ops->config_read(s->c.dev, m->config.offset, answer.config.region, n))
+		if (n && s->core.c.ops->config_read(s->core.c.dev, m->config.offset, answer.config.region, n))
 			answer.size = 0;
 	}
 	rc = server_reply(s, m, &answer, NULL);
@@ -169,9 +171,9 @@ static int get_config(struct vhost_user_server *s, struct vhost_user_msg *m, int
 static int set_config(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	(void)fd;
-	if (!in_config(s, m) || !s->c.ops->config_write)
+	if (!in_config(s, m) || !s->core.c.ops->config_write)
 		return -EINVAL;
-	return s->c.ops->config_write(s->c.dev, m->config.offset, m->config.region, m->config.size);
+	return s->core.c.ops->config_write(s->core.c.dev, m->config.offset, m->config.region, m->config.size);
 }
 
 static int net_set_mtu(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
@@ -181,8 +183,9 @@ static int net_set_mtu(struct vhost_user_server *s, struct vhost_user_msg *m, in
 	(void)fd;
 	if (m->u64 < 68 || m->u64 > 65535)
 		return -EINVAL;
-	return s->c.ops->config_write
-		       ? s->c.ops->config_write(s->c.dev, offsetof(struct virtio_net_config, mtu), &mtu, 2)
+	return s->core.c.ops->config_write
+		       ? s->core.c.ops->config_write(s->core.c.dev, offsetof(struct virtio_net_config, mtu),
+						     &mtu, 2)
 		       : 0;
 }
 
@@ -212,11 +215,11 @@ static int set_inflight_fd(struct vhost_user_server *s, struct vhost_user_msg *m
 {
 	int rc;
 
-	server_queues_stop(s);
-	server_inflight_unmap(s->inflight);
-	s->inflight = NULL;
-	rc = server_inflight_map(&s->inflight, &m->inflight, fd[0], s->memory.lost_fd);
-	server_queues_start(s);
+	server_queues_stop(&s->core);
+	server_inflight_unmap(s->core.inflight);
+	s->core.inflight = NULL;
+	rc = server_inflight_map(&s->core.inflight, &m->inflight, fd[0], s->core.memory.lost_fd);
+	server_queues_start(&s->core);
 	return rc;
 }
 
@@ -318,7 +321,7 @@ int server_message(struct vhost_user_server *s, const char **why)
 	char text[160];
 	int rc;
 
-	log_debug("%s: %s: %s", s->c.ops->name, s->path,
+	log_debug("%s: %s: %s", s->core.c.ops->name, s->core.name,
 		  vhost_user_msg_text(m, s->reader.nfds, text, sizeof(text)));
 	*why = malformed(s, e, &s->reader);
 	if (*why)

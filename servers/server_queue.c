@@ -123,7 +123,7 @@ void server_queue_broken(struct server_queue *q)
 	if (q->broken || !vq_error(q->vq))
 		return;
 	q->broken = true;
-	log_guest("%s: %s: queue %u is broken: %s", q->server->c.ops->name, q->server->path, q->index,
+	log_guest("%s: %s: queue %u is broken: %s", q->server->c.ops->name, q->server->name, q->index,
 		  what_broke(vq_error(q->vq)));
 	signal_fd(v->err_fd);
 }
@@ -151,33 +151,41 @@ void server_queue_push(struct server_queue *q, uint16_t head, uint32_t written)
 
 /* --- on the server's thread --- */
 
-static bool ready(const struct vhost_user_server *s, const struct server_vring *v)
+static void call(const struct server *s, struct server_vring *v)
+{
+	if (s->wire->call)
+		s->wire->call(v);
+	else
+		signal_fd(v->call_fd);
+}
+
+static bool ready(const struct server *s, const struct server_vring *v)
 {
 	if (!v->started || !v->size || !v->has_addr)
 		return false;
-	if (!v->enabled && s->features & SERVER_BIT(VHOST_USER_F_PROTOCOL_FEATURES))
+	if (!v->enabled && s->by_enable)
 		return false;
 	return !s->has_status || s->status & DRIVER_OK;
 }
 
-static bool packed(const struct vhost_user_server *s)
+static bool packed(const struct server *s)
 {
 	return s->features >> VIRTIO_F_RING_PACKED & 1;
 }
 
-static bool translate(struct vhost_user_server *s, const struct server_vring *v, struct datapath_queue *dq)
+static bool translate(struct server *s, const struct server_vring *v, struct datapath_queue *dq)
 {
 	const uint64_t n = v->size, event = s->features >> VIRTIO_RING_F_EVENT_IDX & 1 ? 2 : 0;
 	const uint64_t avail = packed(s) ? 4 : 4 + 2 * n + event, used = packed(s) ? 4 : 4 + 8 * n + event;
 
-	return server_memory_gpa(&s->memory, v->addr.desc_user_addr, 16 * n, &dq->desc) &&
-	       server_memory_gpa(&s->memory, v->addr.avail_user_addr, avail, &dq->avail) &&
-	       server_memory_gpa(&s->memory, v->addr.used_user_addr, used, &dq->used);
+	return server_memory_gpa(&s->memory, v->desc, 16 * n, &dq->desc) &&
+	       server_memory_gpa(&s->memory, v->avail, avail, &dq->avail) &&
+	       server_memory_gpa(&s->memory, v->used, used, &dq->used);
 }
 
 /* What the driver has been shown is done, and the rest is not, whatever the base says: who was there before us
  * may have died with it. */
-static void from_used_index(struct vhost_user_server *s, struct server_vring *v, struct datapath_queue *dq)
+static void from_used_index(struct server *s, struct server_vring *v, struct datapath_queue *dq)
 {
 	const struct vring_used *used = guest_mem_ptr(&s->memory.mem, dq->used, sizeof(*used));
 	const uint16_t idx = le16toh(__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE));
@@ -186,13 +194,15 @@ static void from_used_index(struct vhost_user_server *s, struct server_vring *v,
 	dq->next = idx;
 }
 
-int server_queue_start(struct vhost_user_server *s, struct server_vring *v)
+int server_queue_start(struct server *s, struct server_vring *v)
 {
 	struct datapath_queue dq = {
 		.index = v->q.index,
 		.size = v->size,
 		.next = v->next,
 		.call_fd = v->call_fd,
+		.call = s->wire->call,
+		.call_opaque = v,
 		.stats = &v->stats,
 	};
 	int rc;
@@ -206,7 +216,7 @@ int server_queue_start(struct vhost_user_server *s, struct server_vring *v)
 			return -EINVAL;
 		from_used_index(s, v, &dq);
 	}
-	v->q.features = s->features & ~SERVER_BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+	v->q.features = s->features;
 	v->q.broken = false;
 	v->q.loop = s->c.ops->loop(s->c.dev, v->q.index);
 	rc = vq_new(&v->q.vq, &dq, &s->memory.mem, v->q.features);
@@ -216,7 +226,7 @@ int server_queue_start(struct vhost_user_server *s, struct server_vring *v)
 	}
 	if (!rc) {
 		v->running = true;
-		signal_fd(v->call_fd); /* what was there before it may have been missed */
+		call(s, v); /* what was there before it may have been missed */
 		return 0;
 	}
 	vq_free(v->q.vq);
@@ -227,7 +237,7 @@ int server_queue_start(struct vhost_user_server *s, struct server_vring *v)
 	return rc;
 }
 
-void server_queue_stop(struct vhost_user_server *s, struct server_vring *v)
+void server_queue_stop(struct server *s, struct server_vring *v)
 {
 	if (!v->running)
 		return;
@@ -241,7 +251,7 @@ void server_queue_stop(struct vhost_user_server *s, struct server_vring *v)
 	v->q.inflight = NULL;
 }
 
-void server_queue_end(struct vhost_user_server *s, struct server_vring *v)
+void server_queue_end(struct server *s, struct server_vring *v)
 {
 	server_queue_stop(s, v);
 	v->started = false;
@@ -249,7 +259,7 @@ void server_queue_end(struct vhost_user_server *s, struct server_vring *v)
 	close_fd(&v->call_fd);
 }
 
-void server_queues_init(struct vhost_user_server *s)
+void server_queues_init(struct server *s)
 {
 	for (unsigned i = 0; i < s->c.max_queues; i++) {
 		struct server_vring *v = &s->vring[i];
@@ -261,7 +271,7 @@ void server_queues_init(struct vhost_user_server *s)
 	}
 }
 
-void server_queues_reset(struct vhost_user_server *s, bool gone)
+void server_queues_reset(struct server *s, bool gone)
 {
 	for (unsigned i = 0; i < s->c.max_queues; i++) {
 		struct server_vring *v = &s->vring[i];
@@ -278,13 +288,13 @@ void server_queues_reset(struct vhost_user_server *s, bool gone)
 	}
 }
 
-void server_queues_stop(struct vhost_user_server *s)
+void server_queues_stop(struct server *s)
 {
 	for (unsigned i = 0; i < s->c.max_queues; i++)
 		server_queue_stop(s, &s->vring[i]);
 }
 
-int server_queues_start(struct vhost_user_server *s)
+int server_queues_start(struct server *s)
 {
 	int rc = 0;
 

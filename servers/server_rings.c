@@ -12,7 +12,7 @@
 
 static struct server_vring *vring(struct vhost_user_server *s, uint32_t index)
 {
-	return index < s->c.max_queues ? &s->vring[index] : NULL;
+	return index < s->core.c.max_queues ? &s->core.vring[index] : NULL;
 }
 
 /* --- memory --- */
@@ -21,14 +21,14 @@ int server_set_mem_table(struct vhost_user_server *s, struct vhost_user_msg *m, 
 {
 	int rc = 0;
 
-	server_queues_stop(s);
-	server_memory_clear(&s->memory);
+	server_queues_stop(&s->core);
+	server_memory_clear(&s->core.memory);
 	for (unsigned i = 0; !rc && i < m->memory.nregions; i++)
-		rc = server_memory_add(&s->memory, &m->memory.region[i], fd[i]);
+		rc = server_memory_add(&s->core.memory, &m->memory.region[i], fd[i]);
 	if (rc)
-		server_memory_clear(&s->memory);
+		server_memory_clear(&s->core.memory);
 	else
-		server_queues_start(s); /* those that are not in it wait for one that has them */
+		server_queues_start(&s->core); /* those that are not in it wait for one that has them */
 	return rc;
 }
 
@@ -42,9 +42,9 @@ int server_add_mem_reg(struct vhost_user_server *s, struct vhost_user_msg *m, in
 {
 	int rc;
 
-	server_queues_stop(s);
-	rc = server_memory_add(&s->memory, &m->mem_reg.region, fd[0]);
-	server_queues_start(s);
+	server_queues_stop(&s->core);
+	rc = server_memory_add(&s->core.memory, &m->mem_reg.region, fd[0]);
+	server_queues_start(&s->core);
 	return rc;
 }
 
@@ -53,9 +53,9 @@ int server_rem_mem_reg(struct vhost_user_server *s, struct vhost_user_msg *m, in
 	int rc;
 
 	(void)fd;
-	server_queues_stop(s);
-	rc = server_memory_remove(&s->memory, &m->mem_reg.region);
-	server_queues_start(s);
+	server_queues_stop(&s->core);
+	rc = server_memory_remove(&s->core.memory, &m->mem_reg.region);
+	server_queues_start(&s->core);
 	return rc;
 }
 
@@ -64,7 +64,7 @@ int server_rem_mem_reg(struct vhost_user_server *s, struct vhost_user_msg *m, in
 int server_set_vring_num(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	struct server_vring *v = vring(s, m->state.index);
-	const unsigned most = s->c.max_queue_size ? s->c.max_queue_size : 32768;
+	const unsigned most = s->core.c.max_queue_size ? s->core.c.max_queue_size : 32768;
 
 	(void)fd;
 	if (!v || v->running || !m->state.num || m->state.num > most)
@@ -80,10 +80,12 @@ int server_set_vring_addr(struct vhost_user_server *s, struct vhost_user_msg *m,
 	(void)fd;
 	if (!v || m->addr.flags) /* no log: it was not offered */
 		return -EINVAL;
-	server_queue_stop(s, v);
-	v->addr = m->addr;
+	server_queue_stop(&s->core, v);
+	v->desc = m->addr.desc_user_addr;
+	v->avail = m->addr.avail_user_addr;
+	v->used = m->addr.used_user_addr;
 	v->has_addr = true;
-	return server_queue_start(s, v);
+	return server_queue_start(&s->core, v);
 }
 
 /* Packed: nothing is in flight, so the used position, in the upper half, is the same or was not said. */
@@ -107,10 +109,10 @@ int server_get_vring_base(struct vhost_user_server *s, struct vhost_user_msg *m,
 	(void)fd;
 	if (!v)
 		return -EINVAL;
-	server_queue_end(s, v);
+	server_queue_end(&s->core, v);
 	answer.state.index = m->state.index;
 	answer.state.num = v->next;
-	if (s->features >> VIRTIO_F_RING_PACKED & 1)
+	if (s->core.features >> VIRTIO_F_RING_PACKED & 1)
 		answer.state.num |= (uint32_t)v->next << 16;
 	rc = server_reply(s, m, &answer, NULL);
 	return rc ? rc : SERVER_REPLIED;
@@ -161,13 +163,13 @@ int server_set_vring_kick(struct vhost_user_server *s, struct vhost_user_msg *m,
 	if (rc)
 		return rc;
 	v = vring(s, m->u64 & 0xff);
-	server_queue_stop(s, v);
+	server_queue_stop(&s->core, v);
 	if (v->kick_fd >= 0)
 		close(v->kick_fd);
 	v->kick_fd = take_fd(m, fd);
 	v->by_timer = false;
 	v->started = true;
-	return server_queue_start(s, v);
+	return server_queue_start(&s->core, v);
 }
 
 int server_set_vring_call(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
@@ -180,11 +182,11 @@ int server_set_vring_call(struct vhost_user_server *s, struct vhost_user_msg *m,
 	if (rc)
 		return rc;
 	v = vring(s, m->u64 & 0xff);
-	server_queue_stop(s, v);
+	server_queue_stop(&s->core, v);
 	if (v->call_fd >= 0)
 		close(v->call_fd);
 	v->call_fd = take_fd(m, fd);
-	return server_queue_start(s, v);
+	return server_queue_start(&s->core, v);
 }
 
 int server_set_vring_err(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
@@ -197,11 +199,11 @@ int server_set_vring_err(struct vhost_user_server *s, struct vhost_user_msg *m, 
 	if (rc)
 		return rc;
 	v = vring(s, m->u64 & 0xff);
-	server_queue_stop(s, v);
+	server_queue_stop(&s->core, v);
 	if (v->err_fd >= 0)
 		close(v->err_fd);
 	v->err_fd = take_fd(m, fd);
-	return server_queue_start(s, v);
+	return server_queue_start(&s->core, v);
 }
 
 int server_set_vring_enable(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
@@ -213,7 +215,7 @@ int server_set_vring_enable(struct vhost_user_server *s, struct vhost_user_msg *
 		return -EINVAL;
 	v->enabled = m->state.num;
 	if (v->enabled)
-		return server_queue_start(s, v);
-	server_queue_stop(s, v);
+		return server_queue_start(&s->core, v);
+	server_queue_stop(&s->core, v);
 	return 0;
 }

@@ -152,6 +152,7 @@ for floor; do
 	assumptions) floor assumptions tests/assumptions/run.sh ;;
 	bare) floor bare tests/bare/run.sh ;;
 	host) floor host host ;;
+	compare) floor compare tests/compare.sh ;;
 	linux) floor linux linux smoke ;;
 	linux-all) floor linux linux all ;;
 	*)

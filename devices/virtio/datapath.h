@@ -41,6 +41,10 @@ struct datapath_queue {
 	bool lost;     /* out of stop(): the peer took the position with it (packed) */
 	int kick_fd;   /* borrowed from start() to stop(); the device owns both */
 	int call_fd;
+	/* Where an interrupt is no write to an eventfd, and call_fd is -1: 0, or -errno.  On the thread of who
+	 * walks the ring, borrowed as call_fd is.  NULL: there is none. */
+	int (*call)(void *opaque);
+	void *call_opaque;
 	struct queue_stats *stats;
 };
 

@@ -35,6 +35,8 @@ int vq_new(struct virtqueue **out, const struct datapath_queue *q, const struct 
 	vq->size = q->size;
 	vq->next = vq->used_next = vq->used_shown = vq->pop_flushed = q->next;
 	vq->call_fd = q->call_fd;
+	vq->call = q->call;
+	vq->call_opaque = q->call_opaque;
 	vq->mem = mem;
 	vq->stats = q->stats;
 	/* Of all those ids the driver uses a few: pages that are not touched are not there. */
@@ -215,8 +217,11 @@ static void call(const struct virtqueue *vq)
 {
 	const uint64_t one = 1;
 
-	if (vq->call_fd < 0)
+	if (vq->call_fd < 0) {
+		if (vq->call && !vq->call(vq->call_opaque))
+			stat_add(&vq->stats->calls, 1);
 		return;
+	}
 	/* Full (EAGAIN) is as good: the driver has yet to hear of it. */
 	if (write(vq->call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) /* #syscalls: write */
 		return;

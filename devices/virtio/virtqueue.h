@@ -44,7 +44,7 @@ void vq_push(struct virtqueue *vq, uint16_t head, uint32_t written);
 /* Shows the driver what was pushed, in one store; an interrupt it asks for is due at the next flush.  In the
  * midst of a burst, so that a driver that looks by itself can go on. */
 void vq_show(struct virtqueue *vq);
-/* Shows, and writes call_fd where the driver asked for it. */
+/* Shows, and interrupts (call_fd, or call()) where the driver asked for it. */
 void vq_flush(struct virtqueue *vq);
 /* Flush, then ask for kicks.  True: there is something that vq_pop() has not looked at yet, look now.  What
  * was unpopped does not count.  False on a broken ring, which asks for nothing. */

@@ -77,6 +77,8 @@ struct virtqueue {
 	uint16_t poll_misses; /* since one found something, up to VQ_POLL_MISSES */
 	unsigned index;
 	int call_fd;
+	int (*call)(void *opaque); /* instead of call_fd */
+	void *call_opaque;
 	const struct guest_mem *mem;
 	struct queue_stats *stats;
 	void *opaque;

@@ -65,6 +65,11 @@ Test(compare_guest, a_beginning_names_its_workload)
 	cr_expect_eq(l.word, GUEST_BEGIN);
 	cr_expect_str_eq(l.workload, "tcp-in");
 	cr_expect_str_eq(l.why, "");
+	cr_expect_not(l.busy);
+	cr_expect(read_line("compare: begin rr busy").busy);
+	cr_expect_eq(read_line("compare: stop rr").word, GUEST_STOP);
+	check_failed("compare: stop", "stop");
+	check_failed("compare: stop rr 1", "rr 1");
 	check_failed("compare: begin", "begin");
 	check_failed("compare: begin rr rr", "rr rr");
 	check_failed("compare: begin \"rr\"", "rr");

@@ -367,7 +367,7 @@ static void check_dir(void)
 
 	CHECK(h.own_net && h.root);
 	CHECK(!access("/tmp", F_OK) && strncmp(h.dir, "/tmp", 4) && strncmp(h.dir, "/dev/shm", 8), "%s", h.dir);
-	CHECK(!entries(h.dir));
+	CHECK(entries(h.dir) == 1); /* .outside */
 	CHECK(!host_file_new(&h, "f", 4096, path, sizeof(path), NULL));
 	CHECK(!stat(h.dir, &before));
 	strcpy(dir, h.dir);
@@ -398,6 +398,10 @@ static void check_outside(void)
 	CHECK(host_run_outside(&h, &e, show) == -EIO);
 	CHECK(strstr(e.text, HOST_TAP), "%s", e.text);
 	CHECK(!host_run_outside(&h, &e, (char *[]){"true", NULL}));
+	/* By what is started itself. */
+	CHECK(PROCESS_RUN(&e, "sh", "-c", "nsenter --net=$" HOST_OUTSIDE " ip link show " HOST_TAP) == -EIO);
+	CHECK(strstr(e.text, "does not exist"), "%s", e.text);
+	CHECK(!PROCESS_RUN(&e, "sh", "-c", "nsenter --net=$" HOST_OUTSIDE " ip link show lo"), "%s", e.text);
 	CHECK(!stat("/proc/self/ns/net", &now) && now.st_ino == inside.st_ino);
 	CHECK(open_fds() == fds);
 	host_free(&h);

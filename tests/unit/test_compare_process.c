@@ -212,6 +212,23 @@ Test(compare_process, nobody_blocks_on_what_is_not_read)
 	process_stop(floods, 0);
 }
 
+/* One goes on only when the other has got rid of all that it writes. */
+Test(compare_process, all_are_read_while_one_is_waited_for)
+{
+	char dir[] = "/tmp/test_compare_process.XXXXXX", writes[256], waits[256];
+	struct process *p, *q;
+
+	cr_assert(mkdtemp(dir));
+	snprintf(writes, sizeof(writes), "seq 100000; seq 100000 >&2; >%s/done; exec sleep 100", dir);
+	snprintf(waits, sizeof(waits), "until rm %s/done; do sleep 0.05; done 2>&-; rmdir %s; echo done", dir,
+		 dir);
+	p = shell(writes);
+	q = shell(waits);
+	cr_expect_str_eq(line(q), "done");
+	process_stop(q, 0);
+	process_stop(p, 1000);
+}
+
 Test(compare_process, one_that_never_ends_its_output_keeps_nobody)
 {
 	struct process *p = shell("exec yes"), *q = shell("sleep 0.3; echo done; exec sleep 100");
@@ -306,6 +323,19 @@ Test(compare_process, one_has_ended_whoever_holds_its_stdout)
 	cr_expect_eq(process_wait(p, LONG_MS), 0);
 	process_stop(p, 0);
 	cr_expect_eq(count(mark), 0, "what it had started lives on");
+}
+
+Test(compare_process, its_group_ends_with_it)
+{
+	char mark[32], script[128];
+	struct process *p;
+
+	mark_of(mark);
+	snprintf(script, sizeof(script), "sleep %s & sleep 0.3", mark);
+	p = shell(script);
+	cr_expect_eq(process_wait(p, LONG_MS), 0);
+	cr_expect(becomes(mark, 0));
+	process_stop(p, 0);
 }
 
 Test(compare_process, stop_is_gentle_first)

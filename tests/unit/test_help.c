@@ -119,7 +119,7 @@ Test(help, of_doctor_has_every_option)
 			expect_option(config_help("doctor"), &option_defs[i], "help doctor");
 }
 
-static const char *const ctl_commands[] = {"pause", "resume",      "stats",   "power-button",
+static const char *const ctl_commands[] = {"pause", "resume",      "stats",   "counters", "power-button",
 					   "quit",  "resize-disk", "balloon", "datapath"};
 
 Test(help, of_ctl_has_every_command)
