@@ -95,6 +95,14 @@ static unsigned turn(const struct plan *p, unsigned round, unsigned i)
 	return round % 2 ? p->npaths - 1 - i : i;
 }
 
+static bool gave_nothing(const struct result *r, unsigned path)
+{
+	for (unsigned w = 0; w < r->plan->nworkloads; w++)
+		if (r->cell[w][path].sample[0].ok)
+			return false;
+	return true;
+}
+
 static int measure(struct rounds *rounds, struct result *r, struct err *e)
 {
 	const struct plan *p = r->plan;
@@ -109,11 +117,11 @@ static int measure(struct rounds *rounds, struct result *r, struct err *e)
 			if (rc == -ECANCELED)
 				return rc;
 			progress_end(r, round, path);
+			/* Nothing at all is not chance, and the other rounds would be like this one. */
+			if (rc && !round && gave_nothing(r, path))
+				return rc;
 			if (rc)
 				log_warn("round %u: %s", round + 1, e->text);
-			if (rc &&
-			    !round) /* it is not chance: nothing of a path is not worth the other rounds */
-				return rc;
 		}
 		r->rounds = round + 1;
 	}

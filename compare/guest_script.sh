@@ -143,7 +143,7 @@ uptime_now() { cut -d ' ' -f 1 /proc/uptime; }
 
 # A tool is at work for longer than it is looked at: its start and its end, which cost more than the work where KVM is slow, are not
 # in what is counted. Sets $count and $took.
-margin=1
+margin=3
 measure() { # WORKLOAD COUNTER TOOL...
 	local name=$1 counter=$2 idle before from pid status
 	shift 2
@@ -161,8 +161,8 @@ measure() { # WORKLOAD COUNTER TOOL...
 	say "stop $name"
 	kill -0 $pid 2>/dev/null
 	status=$?
-	wait $pid || { fail "$name" "${1}: $(why $?)"; return; }
-	[ $status = 0 ] || fail "$name" "$1 has ended early"
+	wait $pid || { fail "$name" "the tool: $(why $?)"; return; }
+	[ $status = 0 ] || fail "$name" "the tool has ended while it was looked at, after $took s: the guest is too slow"
 }
 
 # WORKLOAD COUNT SECONDS RATE [LATENCY...]; what is missing is told as such.
@@ -245,7 +245,7 @@ ping_times() { sed -n 's/.* time=\([0-9.]*\) ms.*/\1/p' "$out" | awk '{ print $1
 ping_rate() { sed -n 's/^[0-9]* packets transmitted, \([0-9]*\) received.* time \([0-9]*\)ms$/\1 \2/p' "$out" | awk '$2 > 0 { print $1 * 1000 / $2 }'; }
 
 # That some were lost is no failure: -W says how long the last is waited for.
-pings() { t ping -c $((ms / 10 + 150)) -i 0.01 -W 1 "$host" || [ "$(ping_times | grep -c .)" -gt 0 ]; }
+pings() { t ping -c $(((ms + margin * 1000) / 10)) -i 0.01 -W 1 "$host" || [ "$(ping_times | grep -c .)" -gt 0 ]; }
 
 run_ping() {
 	local count took

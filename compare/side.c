@@ -1,7 +1,9 @@
 #include "compare/side.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +11,8 @@
 #define READY_MS   20000
 #define STOP_MS    5000
 #define QUEUE_SIZE 256
+#define VDUSE_DIR  "/dev/vduse"
+#define VDUSE_NAME "rlcompare"
 
 static bool wants_tap(enum path_kind kind)
 {
@@ -50,6 +54,26 @@ static int find_device(struct side *s, const char *line, struct err *e)
 	return 0;
 }
 
+/* One that a comparison before has left, if it was killed, else a new one: "ringlet backend" makes either anew.
+ */
+static void choose_vduse(char *name, size_t size)
+{
+	DIR *dir = opendir(VDUSE_DIR);
+	const struct dirent *d;
+	int pid = getpid();
+
+	while (dir && (d = readdir(dir))) {
+		int owner;
+
+		if (sscanf(d->d_name, VDUSE_NAME "%d", &owner) == 1 && owner > 0 && kill(owner, 0) &&
+		    errno == ESRCH)
+			pid = owner;
+	}
+	if (dir)
+		closedir(dir);
+	snprintf(name, size, VDUSE_NAME "%d", pid);
+}
+
 static int start_backend(struct side *s, const struct plan *p, const char *file, struct err *e)
 {
 	struct words w = {0};
@@ -57,7 +81,7 @@ static int start_backend(struct side *s, const struct plan *p, const char *file,
 	int rc;
 
 	if (is_vdpa(s->path->kind))
-		snprintf(s->where, sizeof(s->where), "rlcompare%d", (int)getpid());
+		choose_vduse(s->where, sizeof(s->where));
 	else
 		snprintf(s->where, sizeof(s->where), "%s/backend", s->host->dir);
 	backend_words(s, p, file, &w);
