@@ -44,6 +44,7 @@ struct disk_lane {
 	struct evloop *loop;
 	struct disk_client client;
 	bool has_ring;
+	bool by_buffer; /* the kernel takes a single buffer without a list (Linux 5.6), which spares it some */
 	struct io_uring ring;
 	struct ev_watch watch;  /* the ring */
 	struct disk_lane *slow; /* file_sync's */
@@ -88,10 +89,17 @@ static void prepare(struct disk_lane *l, struct disk_req *r)
 	assert(sqe); /* there are as many as requests */
 	switch (r->op) {
 	case DISK_READ:
-		io_uring_prep_readv(sqe, 0, r->iov, (unsigned)r->iovcnt, at);
+		if (l->by_buffer && r->iovcnt == 1)
+			io_uring_prep_read(sqe, 0, r->iov->iov_base, (unsigned)r->iov->iov_len, at);
+		else
+			io_uring_prep_readv(sqe, 0, r->iov, (unsigned)r->iovcnt, at);
 		break;
 	case DISK_WRITE:
-		io_uring_prep_writev2(sqe, 0, r->iov, (unsigned)r->iovcnt, at, r->durable ? RWF_DSYNC : 0);
+		if (l->by_buffer && r->iovcnt == 1)
+			io_uring_prep_write(sqe, 0, r->iov->iov_base, (unsigned)r->iov->iov_len, at);
+		else
+			io_uring_prep_writev(sqe, 0, r->iov, (unsigned)r->iovcnt, at);
+		sqe->rw_flags = r->durable ? RWF_DSYNC : 0;
 		break;
 	default:
 		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
@@ -342,6 +350,16 @@ static int init_ring(struct io_uring *ring, unsigned entries)
 	return rc == -EINVAL ? io_uring_queue_init(entries, ring, 0) : rc;
 }
 
+static bool knows_buffers(struct io_uring *ring)
+{
+	struct io_uring_probe *p = io_uring_get_probe_ring(ring);
+	bool knows = p && io_uring_opcode_supported(p, IORING_OP_READ) &&
+		     io_uring_opcode_supported(p, IORING_OP_WRITE);
+
+	io_uring_free_probe(p);
+	return knows;
+}
+
 static int make_ring(struct disk_lane *l, unsigned entries)
 {
 	int rc = init_ring(&l->ring, entries);
@@ -354,6 +372,7 @@ static int make_ring(struct disk_lane *l, unsigned entries)
 	if (rc)
 		io_uring_queue_exit(&l->ring);
 	l->has_ring = !rc;
+	l->by_buffer = l->has_ring && knows_buffers(&l->ring);
 	return rc;
 }
 

@@ -83,12 +83,29 @@ static enum host_tap far_end(const struct plan *p, const struct workload *w)
 	return w && w->kind == WORKLOAD_RR ? HOST_TAP_BACK : HOST_TAP_SINK;
 }
 
+/* In a list of keys a comma is written twice. */
+static int add_tools(struct words *v, const char *file, struct err *e)
+{
+	CLEANUP_FREE char *name = malloc(2 * strlen(file) + 1);
+	char *out = name;
+
+	if (!name)
+		return err_set(e, -ENOMEM, "out of memory");
+	do {
+		if (*file == ',')
+			*out++ = ',';
+	} while ((*out++ = *file++));
+	words_add(v, "--disk=path=%s,ro", name);
+	return 0;
+}
+
 static int vmm_words(struct guest *g, const struct workload *w, bool probe, struct words *v, struct err *e)
 {
 	const struct rounds *r = g->r;
 	const struct plan *p = r->result->plan;
 	const bool bare = probe || p->guest == GUEST_BARE;
 	CLEANUP_FREE char *append = NULL;
+	int rc = 0;
 
 	words_add(v, "ringlet");
 	words_add(v, "run");
@@ -105,7 +122,7 @@ static int vmm_words(struct guest *g, const struct workload *w, bool probe, stru
 		words_add(v, "--kernel=%s", p->kernel);
 		words_add(v, "--initrd=%s", p->initrd);
 		if (p->tools)
-			words_add(v, "--disk=path=%s,ro", p->tools);
+			rc = add_tools(v, p->tools, e);
 	}
 	side_option(&g->side, p, r->file, r->features, v);
 	if (!bare) {
@@ -116,7 +133,9 @@ static int vmm_words(struct guest *g, const struct workload *w, bool probe, stru
 		for (int i = 0; p->ncommand && i < p->ncommand + 1; i++)
 			words_add(v, "%s", i ? p->command[i - 1] : "sh");
 	}
-	return v->failed ? err_set(e, -E2BIG, "the command line of a guest is too long") : 0;
+	if (v->failed)
+		rc = err_set(e, -E2BIG, "the command line of a guest is too long");
+	return rc;
 }
 
 static int start_servers(struct guest *g, struct err *e)
@@ -425,7 +444,9 @@ int rounds_run(struct rounds *r, unsigned path, unsigned round, struct err *e)
 		struct guest g;
 		int rc = guest_start(&g, r, path, round, &p->workload[i], false, e);
 
-		if (!rc) {
+		if (rc) {
+			err_prefix(e, "%s", p->path[path].name);
+		} else {
 			rc = run_guest(&g, i, i + step, e);
 			guest_stop(&g);
 		}

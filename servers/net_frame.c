@@ -91,7 +91,25 @@ struct parcel {
 	size_t sum_start, sum_at;
 };
 
-/* Reads and judges what is in a chain.  False: it goes nowhere. */
+static bool refuse(struct net_lane *l)
+{
+	net_count(&l->counts.refused, 1);
+	return false;
+}
+
+/* A front end may not have been told what the other takes, which may come later. */
+static bool drop_segments(struct net_lane *l)
+{
+	if (!l->said)
+		log_warn("net: %s: frames to be segmented, which the other end does not take, are dropped\n"
+			 "Say offloads=off",
+			 server_name(l->from->server));
+	l->said = true;
+	net_count(&l->counts.dropped, 1);
+	return false;
+}
+
+/* Reads and judges what is in a chain.  False: it goes nowhere, and is counted. */
 static bool unpack(struct net_lane *l, const struct vq_chain *c, uint64_t takes, struct parcel *p)
 {
 	struct virtio_net_hdr_v1 theirs = {0};
@@ -99,18 +117,14 @@ static bool unpack(struct net_lane *l, const struct vq_chain *c, uint64_t takes,
 	struct cursor header = {.iov = &to};
 
 	if (c->nin || c->out_len < l->from->hdr_len + ETH_HLEN || c->out_len > l->from->hdr_len + NET_FRAME_MAX)
-		return false;
+		return refuse(l);
 	p->data = (struct cursor){.iov = c->iov};
 	copy(&header, &p->data, l->from->hdr_len);
 	p->len = c->out_len - l->from->hdr_len;
 	p->hdr = (struct virtio_net_hdr_v1){0};
 	p->sum = false;
-	if (!takes_segments(takes, theirs.gso_type)) {
-		log_guest("net: %s: frames to be segmented, which the other end does not take, are dropped\n"
-			  "Say offloads=off",
-			  l->link->c.path[l->from->side]);
-		return false;
-	}
+	if (!takes_segments(takes, theirs.gso_type))
+		return drop_segments(l);
 	if (theirs.gso_type) {
 		p->hdr.gso_type = theirs.gso_type;
 		p->hdr.gso_size = theirs.gso_size;
@@ -127,7 +141,7 @@ static bool unpack(struct net_lane *l, const struct vq_chain *c, uint64_t takes,
 	p->sum = true;
 	p->sum_start = le16toh(theirs.csum_start);
 	p->sum_at = p->sum_start + le16toh(theirs.csum_offset);
-	return p->sum_at + 2 <= p->len;
+	return p->sum_at + 2 <= p->len || refuse(l);
 }
 
 /* Receive buffers for need bytes: their heads and lengths, at most one iov array of pieces. */
@@ -207,7 +221,6 @@ enum net_moved net_frame(struct net_lane *l, struct net_rx *rx)
 	if (rc <= 0)
 		return NET_EMPTY;
 	if (!unpack(l, &c, rx->q->features, &p)) {
-		net_count(&l->counts.refused, 1);
 		vq_push(vq, c.head, 0);
 		return NET_MOVED;
 	}

@@ -48,6 +48,13 @@ static bool wait_for_buffers(struct net_lane *l)
 	return there;
 }
 
+static void be_patient(struct net_lane *l)
+{
+	l->timed = true;
+	l->frames_then = l->counts.frames;
+	ev_timer_arm(&l->timer, l->link->c.patience_ms);
+}
+
 static void lane_run(struct net_lane *l)
 {
 	unsigned rounds = ROUNDS;
@@ -66,8 +73,7 @@ static void lane_run(struct net_lane *l)
 				continue;
 			if (!l->dropping) {
 				if (!l->timed)
-					ev_timer_arm(&l->timer, l->link->c.patience_ms);
-				l->timed = true;
+					be_patient(l);
 				return;
 			}
 			net_discard(l);
@@ -100,6 +106,10 @@ static void on_timer(struct ev_timer *t)
 	l->timed = false;
 	if (!l->blocked)
 		return;
+	if (l->counts.frames != l->frames_then) { /* slow, but not still */
+		be_patient(l);
+		return;
+	}
 	l->dropping = true;
 	lane_run(l);
 }

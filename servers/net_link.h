@@ -40,7 +40,7 @@ struct net_rx {
 
 struct net_counts { /* one thread writes */
 	_Atomic uint64_t frames, bytes;
-	_Atomic uint64_t dropped; /* nobody there, no buffers */
+	_Atomic uint64_t dropped; /* nobody there, no buffers, segments for one who takes none */
 	_Atomic uint64_t refused; /* malformed, or of a kind that the receiver does not take */
 };
 
@@ -62,8 +62,10 @@ struct net_lane { /* its worker's thread */
 	struct server_queue *tx; /* NULL: does not run */
 	_Atomic bool blocked;    /* for want of receive buffers */
 	bool dropping, timed;
-	unsigned full;       /* poll: rounds without buffers */
-	uint64_t full_since; /* poll: ns, 0: not known */
+	bool said;            /* that frames to be segmented are dropped */
+	uint64_t frames_then; /* counts.frames when the timer was set */
+	unsigned full;        /* poll: rounds without buffers */
+	uint64_t full_since;  /* poll: ns, 0: not known */
 	struct ev_timer timer;
 	struct ev_watch again;
 	struct iovec *tx_iov; /* [NET_IOV] */

@@ -17,34 +17,9 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "servers/net_tap_state.h"
 
-#define BURST   64                /* frames before others on the thread have their turn */
 #define SPIN_NS UINT64_C(1000000) /* poll: between two looks at what else there is to do */
-#define WHOLE   (sizeof(struct virtio_net_hdr_v1) + NET_FRAME_MAX)
-#define USUAL   (sizeof(struct virtio_net_hdr_v1) + 1522) /* bytes: most frames are not longer */
-
-struct tap_pair { /* its worker's thread */
-	struct net_tap *tap;
-	struct net_port *port;
-	struct loop_thread thread;
-	struct ev_watch again; /* poll: always readable; else written when there was too much for one turn */
-	struct server_queue *rx, *tx;
-	bool attached, again_tx;
-	struct iovec *tx_iov; /* [NET_IOV] */
-	struct iovec *rx_iov; /* [2 * NET_IOV + 1] */
-	char *spill;          /* [WHOLE] */
-	size_t want;          /* bytes of buffers for the next frame */
-	struct net_counts out, in;
-};
-
-struct net_tap {
-	struct net_link_config c;
-	struct server *server;
-	uint64_t features;
-	unsigned hdr_len;
-	struct net_port *ports[NET_MAX_PAIRS]; /* borrowed */
-	struct tap_pair pair[NET_MAX_PAIRS];
-};
 
 static void signal_fd(int fd)
 {
@@ -112,154 +87,14 @@ static void run_tx(struct tap_pair *p)
 	signal_fd(p->again.fd);
 }
 
-/* --- from the tap --- */
-
-/* Receive buffers, taken and not given back: in p->rx_iov, in order. */
-struct window {
-	unsigned n, niov;
-	size_t bytes;
-	struct {
-		uint16_t head;
-		size_t len;
-	} buf[NET_IOV];
-};
-
-/* Until there are want bytes.  1; 0: the driver has no more; -errno: the ring is broken. */
-static int take_room(struct tap_pair *p, struct window *w, size_t want)
-{
-	struct virtqueue *vq = p->rx->vq;
-	const bool mrg = p->tap->features & NET_BIT(VIRTIO_NET_F_MRG_RXBUF);
-
-	while (w->bytes < want && (!w->n || mrg) && w->niov < NET_IOV && w->n < NET_IOV) {
-		struct vq_chain d = {.iov = p->rx_iov + w->niov, .iov_max = NET_IOV};
-		int rc = vq_pop(vq, &d);
-
-		if (rc <= 0)
-			return rc;
-		w->buf[w->n].head = d.head;
-		w->buf[w->n++].len = d.in_len;
-		w->niov += d.nin;
-		w->bytes += d.in_len;
-		if (d.nout) {
-			vq_break(vq, -EILSEQ);
-			return -EILSEQ;
-		}
-	}
-	return 1;
-}
-
-static void put_num_buffers(struct tap_pair *p, unsigned n)
-{
-	const uint8_t le[2] = {(uint8_t)n, (uint8_t)(n >> 8)};
-	size_t at = offsetof(struct virtio_net_hdr_v1, num_buffers);
-	const struct iovec *iov = p->rx_iov;
-
-	if (p->tap->hdr_len < sizeof(struct virtio_net_hdr_v1))
-		return;
-	for (unsigned i = 0; i < sizeof(le); i++, at++) {
-		for (; at >= iov->iov_len; iov++)
-			at -= iov->iov_len;
-		((uint8_t *)iov->iov_base)[at] = le[i];
-	}
-}
-
-static void give_back(struct tap_pair *p, const struct window *w, size_t len)
-{
-	unsigned used = 0;
-	size_t left = len;
-
-	for (; used < w->n && left; used++)
-		left -= left < w->buf[used].len ? left : w->buf[used].len;
-	put_num_buffers(p, used);
-	vq_unpop(p->rx->vq, w->n - used);
-	left = len;
-	for (unsigned i = 0; i < used; i++) {
-		const size_t n = left < w->buf[i].len ? left : w->buf[i].len;
-
-		vq_push(p->rx->vq, w->buf[i].head, (uint32_t)n);
-		left -= n;
-	}
-	net_count(&p->in.frames, 1);
-	net_count(&p->in.bytes, len - p->tap->hdr_len);
-}
-
-/* What did not fit is in the spill; there may be buffers for it after all. */
-static bool unspill(struct tap_pair *p, struct window *w, size_t len)
-{
-	const char *from = p->spill;
-	const unsigned first = w->niov;
-	size_t left = len - w->bytes;
-
-	if (take_room(p, w, len) <= 0 || w->bytes < len)
-		return false;
-	for (unsigned i = first; left; i++) {
-		const size_t n = left < p->rx_iov[i].iov_len ? left : p->rx_iov[i].iov_len;
-
-		memcpy(p->rx_iov[i].iov_base, from, n);
-		from += n;
-		left -= n;
-	}
-	return true;
-}
-
-/* 1: a frame has come, or was lost; 0: none is there; -ENOBUFS: no buffers; else the ring is broken. */
-static int receive(struct tap_pair *p)
-{
-	struct window w;
-	ssize_t n;
-	int rc;
-
-	w.n = w.niov = 0;
-	w.bytes = 0;
-	rc = take_room(p, &w, p->want);
-	if (rc < 0 || w.bytes <= p->tap->hdr_len) {
-		vq_unpop(p->rx->vq, w.n);
-		return rc < 0 ? rc : -ENOBUFS;
-	}
-	p->rx_iov[w.niov] = (struct iovec){p->spill, WHOLE};
-	n = p->port->ops->recv(p->port, p->rx_iov, (int)w.niov + 1);
-	if (n > (ssize_t)p->tap->hdr_len) {
-		const size_t len = (size_t)n;
-
-		p->want = len > USUAL ? WHOLE : USUAL;
-		if (len <= w.bytes || unspill(p, &w, len)) {
-			give_back(p, &w, len);
-			return 1;
-		}
-		net_count(&p->in.dropped, 1);
-		n = -EMSGSIZE;
-	}
-	vq_unpop(p->rx->vq, w.n);
-	return n == -EMSGSIZE;
-}
-
-static void run_rx(struct tap_pair *p)
-{
-	struct virtqueue *vq = p->rx->vq;
-
-	vq_busy(vq);
-	for (unsigned i = 0; i < BURST; i++) {
-		int rc = receive(p);
-
-		if (!rc)
-			break;
-		if (rc == -ENOBUFS && vq_wait(vq))
-			vq_busy(vq);
-		else if (rc < 0) {
-			p->port->ops->recv_enable(p->port, false); /* until the driver kicks */
-			break;
-		}
-	}
-	vq_flush(vq);
-	server_queue_broken(p->rx);
-}
+/* --- what comes from it: net_tap_rx.c --- */
 
 static void on_readable(void *opaque)
 {
 	struct tap_pair *p = opaque;
 
 	if (p->rx)
-		run_rx(p);
+		net_tap_run_rx(p);
 }
 
 static void on_gone(void *opaque, int err)

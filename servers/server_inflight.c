@@ -1,8 +1,19 @@
+/* Theory of operation: who dies leaves the stores it has made, in their order, and its successor goes by them.
+ *  taken: the flag is set before anything is done for the chain.
+ *  given back: the chain goes to the front of the list of the batch, in the buffer; then one store of the used
+ *   index shows the batch; then the flags go, and the index is noted.  Died before the index: all of the batch
+ * is done again, and the driver has not heard of any of it.  After it: the index says how long the batch is,
+ * from the front of the list, and all of that is done, whether or not its flags have gone already. So the list
+ * may get no longer between the index and its note, and no head on it be taken again: a batch ends before the
+ * next chain is taken or given.
+ *
+ * In order (VIRTIO_F_IN_ORDER) a chain goes to the list when all that were taken before it are there, as it is
+ * only then that the virtqueue lets it go: the index has to count the list's first entries. */
 /* #syscalls: memfd_create ftruncate mmap munmap fstat close */
 #include "servers/server_inflight.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -46,13 +57,35 @@ struct server_inflight_buffer {
 struct server_inflight {
 	struct region *region;
 	uint16_t size;
+	bool in_order;
 	uint64_t counter;
+	uint64_t given; /* counted as what is shown */
+	uint16_t last;  /* as the buffer has them: last_batch_head, used_idx */
+	uint16_t used;
 	unsigned nredo, redone;
-	struct redo {
-		uint64_t counter;
-		uint16_t head;
-	} redo[];
+	unsigned nbatch;
+	unsigned oldest, newest; /* in order: taken and not on the list, positions in turn[] modulo size */
+	struct slot {
+		uint64_t counter; /* of what is to be done again, by age: */
+		uint16_t redo;
+		uint16_t batch; /* a list of our own: the front end could make the one in the buffer a ring */
+		uint16_t turn;  /* in order: heads as they were taken ... */
+		bool back;      /* ... and whether it has been given back */
+		uint16_t at;    /* by head: where in turn[] */
+	} slot[];
 };
+
+/* Tests put themselves here, to see what somebody leaves who dies right after a store. */
+#ifndef INFLIGHT_STORED
+#define INFLIGHT_STORED() ((void)0)
+#endif
+
+/* Release: the compiler must not change the order. */
+#define STORE(where, value)                                                                                    \
+	do {                                                                                                   \
+		__atomic_store_n(&(where), value, __ATOMIC_RELEASE);                                           \
+		INFLIGHT_STORED();                                                                             \
+	} while (0)
 
 int server_inflight_make(struct vhost_user_inflight_desc *d)
 {
@@ -118,12 +151,12 @@ void server_inflight_unmap(struct server_inflight_buffer *b)
 
 static int by_counter(const void *a, const void *b)
 {
-	const struct redo *x = a, *y = b;
+	const struct slot *x = a, *y = b;
 
 	return x->counter < y->counter ? -1 : x->counter > y->counter;
 }
 
-/* The one before us died between the used index and the flags: what the index shows is done. */
+/* The one before us died between the used index and its note: what the index shows is done. */
 static void settle(struct region *r, uint16_t size, uint16_t used)
 {
 	uint16_t n = (uint16_t)(used - r->used_idx);
@@ -131,46 +164,57 @@ static void settle(struct region *r, uint16_t size, uint16_t used)
 
 	if (n <= size)
 		for (; n && head < size; n--) {
-			r->desc[head].inflight = 0;
+			STORE(r->desc[head].inflight, 0);
 			head = __atomic_load_n(&r->desc[head].next, __ATOMIC_RELAXED);
 		}
-	r->used_idx = used;
+	STORE(r->used_idx, used);
 }
 
-struct server_inflight *server_inflight_begin(struct server_inflight_buffer *b, unsigned queue, uint16_t size,
-					      uint16_t used)
+static void find_redos(struct server_inflight *f)
+{
+	for (uint16_t i = 0; i < f->size; i++) {
+		const struct entry *d = &f->region->desc[i];
+		const uint64_t counter = __atomic_load_n(&d->counter, __ATOMIC_RELAXED);
+
+		if (__atomic_load_n(&d->inflight, __ATOMIC_RELAXED) != 1)
+			continue;
+		f->slot[f->nredo].counter = counter;
+		f->slot[f->nredo++].redo = i;
+		if (counter >= f->counter)
+			f->counter = counter + 1;
+	}
+	qsort(f->slot, f->nredo, sizeof(f->slot[0]), by_counter);
+}
+
+struct server_inflight *server_inflight_begin(struct server_inflight_buffer *b,
+					      const struct server_inflight_queue *q)
 {
 	struct server_inflight *f;
 	struct region *r;
 
-	if (!b || queue >= b->nqueues || size > b->queue_size)
+	if (!b || q->index >= b->nqueues || q->size > b->queue_size)
 		return NULL;
-	f = calloc(1, sizeof(*f) + size * sizeof(f->redo[0]));
+	f = calloc(1, sizeof(*f) + q->size * sizeof(f->slot[0]));
 	if (!f)
 		return NULL;
-	f->size = size;
-	f->region = r = (struct region *)(void *)((char *)b->map + b->offset + b->stride * queue);
-	if (r->version != VERSION || r->desc_num != size) { /* new */
-		for (unsigned i = 0; i < size; i++)
+	f->size = q->size;
+	f->in_order = q->in_order;
+	f->given = q->shown;
+	f->used = q->used;
+	f->region = r = (struct region *)(void *)((char *)b->map + b->offset + b->stride * q->index);
+	if (r->version != VERSION || r->desc_num != q->size) { /* new */
+		for (unsigned i = 0; i < q->size; i++)
 			r->desc[i] = (struct entry){0};
 		r->features = 0;
-		r->version = VERSION;
-		r->desc_num = size;
+		r->desc_num = q->size;
 		r->last_batch_head = 0;
-		r->used_idx = used;
+		r->used_idx = q->used;
+		STORE(r->version, VERSION);
 		return f;
 	}
-	settle(r, size, used);
-	for (uint16_t i = 0; i < size; i++) {
-		const uint64_t counter = __atomic_load_n(&r->desc[i].counter, __ATOMIC_RELAXED);
-
-		if (__atomic_load_n(&r->desc[i].inflight, __ATOMIC_RELAXED) != 1)
-			continue;
-		f->redo[f->nredo++] = (struct redo){.counter = counter, .head = i};
-		if (counter >= f->counter)
-			f->counter = counter + 1;
-	}
-	qsort(f->redo, f->nredo, sizeof(f->redo[0]), by_counter);
+	settle(r, q->size, q->used);
+	f->last = r->last_batch_head;
+	find_redos(f);
 	return f;
 }
 
@@ -179,25 +223,66 @@ void server_inflight_end(struct server_inflight *f)
 	free(f);
 }
 
+static void queue_up(struct server_inflight *f, uint16_t head)
+{
+	const uint16_t at = (uint16_t)(f->newest++ % f->size);
+
+	f->slot[at].turn = head;
+	f->slot[at].back = false;
+	f->slot[head].at = at;
+}
+
+/* It keeps its age: the next one after us goes by that too. */
 int server_inflight_redo(struct server_inflight *f)
 {
-	return f->redone < f->nredo ? f->redo[f->redone++].head : -1;
+	uint16_t head;
+
+	if (f->redone == f->nredo)
+		return -1;
+	head = f->slot[f->redone++].redo;
+	if (f->in_order)
+		queue_up(f, head);
+	return head;
 }
 
 void server_inflight_take(struct server_inflight *f, uint16_t head)
 {
-	f->region->desc[head].counter = f->counter++;
-	__atomic_store_n(&f->region->desc[head].inflight, 1, __ATOMIC_RELEASE);
+	STORE(f->region->desc[head].counter, f->counter++);
+	STORE(f->region->desc[head].inflight, 1);
+	if (f->in_order)
+		queue_up(f, head);
+}
+
+static void list(struct server_inflight *f, uint16_t head)
+{
+	struct region *r = f->region;
+
+	assert(f->nbatch < f->size);
+	STORE(r->desc[head].next, f->last);
+	STORE(r->last_batch_head, head);
+	f->last = head;
+	f->slot[f->nbatch++].batch = head;
+	f->given++;
 }
 
 void server_inflight_give(struct server_inflight *f, uint16_t head)
 {
-	f->region->desc[head].next = f->region->last_batch_head;
-	__atomic_store_n(&f->region->last_batch_head, head, __ATOMIC_RELEASE);
+	if (!f->in_order) {
+		list(f, head);
+		return;
+	}
+	f->slot[f->slot[head].at].back = true;
+	for (; f->oldest != f->newest && f->slot[f->oldest % f->size].back; f->oldest++)
+		list(f, f->slot[f->oldest % f->size].turn);
 }
 
-void server_inflight_given(struct server_inflight *f, uint16_t head)
+void server_inflight_shown(struct server_inflight *f, uint64_t shown)
 {
-	__atomic_store_n(&f->region->desc[head].inflight, 0, __ATOMIC_RELEASE);
-	__atomic_store_n(&f->region->used_idx, (uint16_t)(f->region->used_idx + 1), __ATOMIC_RELEASE);
+	if (!f->nbatch || shown != f->given)
+		return;
+	for (unsigned i = 0; i < f->nbatch; i++)
+		STORE(f->region->desc[f->slot[i].batch].inflight, 0);
+	f->used = (uint16_t)(f->used + f->nbatch);
+	STORE(f->region->used_idx, f->used);
+	f->nbatch = 0;
 }

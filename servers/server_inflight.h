@@ -3,6 +3,7 @@
  * nothing is noted yet. */
 #ifndef SERVERS_SERVER_INFLIGHT_H
 #define SERVERS_SERVER_INFLIGHT_H
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "backends/vhost_user_msg.h"
@@ -19,15 +20,25 @@ int server_inflight_map(struct server_inflight_buffer **out, const struct vhost_
 			int lost_fd);
 void server_inflight_unmap(struct server_inflight_buffer *b); /* NULL is fine */
 
-/* A queue begins: its part of the buffer, with what is to be done again, or NULL: it has none.  used: the used
- * index as the driver sees it.  size: entries. */
-struct server_inflight *server_inflight_begin(struct server_inflight_buffer *b, unsigned queue, uint16_t size,
-					      uint16_t used);
+struct server_inflight_queue {
+	unsigned index;
+	uint16_t size;  /* entries */
+	uint16_t used;  /* the used index as the driver sees it */
+	bool in_order;  /* the virtqueue keeps what is given back until all that was taken before it is back */
+	uint64_t shown; /* what the caller counts as shown so far, see server_inflight_shown() */
+};
+
+/* A queue begins: its part of the buffer, with what is to be done again, or NULL: it has none. */
+struct server_inflight *server_inflight_begin(struct server_inflight_buffer *b,
+					      const struct server_inflight_queue *q);
 void server_inflight_end(struct server_inflight *f); /* NULL is fine */
-/* The next head to be done again, oldest first, or -1. */
+/* The next head to be done again, oldest first, or -1.  It is taken already. */
 int server_inflight_redo(struct server_inflight *f);
 void server_inflight_take(struct server_inflight *f, uint16_t head);
-/* Before the used index shows it, and after that. */
+/* Before the used index shows it.  What is given is a batch until all of it is shown by one store of that
+ * index: then, and before the next is taken or given, server_inflight_shown() is to hear of it. */
 void server_inflight_give(struct server_inflight *f, uint16_t head);
-void server_inflight_given(struct server_inflight *f, uint16_t head);
+/* shown: chains that the driver has been shown, counted as at the beginning.  If that is all that was given,
+ * the batch ends. */
+void server_inflight_shown(struct server_inflight *f, uint64_t shown);
 #endif

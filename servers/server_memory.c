@@ -65,12 +65,31 @@ static int page_of(int fd, const struct vhost_user_mem_region *r, uint64_t *page
 	return *page & (*page - 1) ? -EINVAL : 0;
 }
 
+/* Its place, or -1. */
+static int find(const struct server_memory *m, const struct vhost_user_mem_region *r)
+{
+	for (unsigned i = 0; i < m->mem.nregions; i++) {
+		const struct mem_region *o = &m->mem.region[i];
+
+		if (o->gpa == r->guest_phys_addr && o->size == r->memory_size &&
+		    m->mapping[i].user == r->userspace_addr)
+			return (int)i;
+	}
+	return -1;
+}
+
 int server_memory_add(struct server_memory *m, const struct vhost_user_mem_region *r, int fd)
 {
+	const int there = find(m, r);
 	struct server_mapping *map = &m->mapping[m->mem.nregions];
 	uint64_t page = PAGE, before, len;
-	int rc = check(m, r);
+	int rc;
 
+	if (there >= 0) {
+		m->mapping[there].again++;
+		return 0;
+	}
+	rc = check(m, r);
 	if (!rc)
 		rc = page_of(fd, r, &page);
 	if (rc)
@@ -110,16 +129,15 @@ static void unmap(struct server_memory *m, unsigned i)
 
 int server_memory_remove(struct server_memory *m, const struct vhost_user_mem_region *r)
 {
-	for (unsigned i = 0; i < m->mem.nregions; i++) {
-		const struct mem_region *o = &m->mem.region[i];
+	const int there = find(m, r);
 
-		if (o->gpa != r->guest_phys_addr || o->size != r->memory_size ||
-		    m->mapping[i].user != r->userspace_addr)
-			continue;
-		unmap(m, i);
-		return 0;
-	}
-	return -ENOENT;
+	if (there < 0)
+		return -ENOENT;
+	if (m->mapping[there].again)
+		m->mapping[there].again--;
+	else
+		unmap(m, (unsigned)there);
+	return 0;
 }
 
 void server_memory_clear(struct server_memory *m)

@@ -11,6 +11,7 @@
 #include "devices/virtio/vq_burst.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "servers/server_call.h"
 #include "servers/server_guard.h"
 #include "servers/server_inflight.h"
 #include "servers/server_state.h"
@@ -25,15 +26,20 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
+/* --- on the queue's loop --- */
 
-	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0) /* full: it has yet to be read */
-		return;
+/* What was given back is shown in one by the next flush, which counts it. */
+static void note_shown(struct server_queue *q)
+{
+	if (q->inflight)
+		server_inflight_shown(q->inflight, vq_stats(q->vq)->chains);
 }
 
-/* --- on the queue's loop --- */
+static void kicked(struct server_vring *v)
+{
+	v->q.server->c.ops->queue_kick(v->q.dev, &v->q);
+	note_shown(&v->q);
+}
 
 /* Edge-triggered, so that the descriptor need not be read: it is the front end's too, who could see to it that
  * a read blocks. */
@@ -47,7 +53,7 @@ static void on_kick(struct ev_watch *w, uint32_t events)
 	if (v->q.broken || !(events & EPOLLIN))
 		return;
 	atomic_store_explicit(&v->stats.kicks, v->stats.kicks + 1, memory_order_relaxed);
-	v->q.server->c.ops->queue_kick(v->q.dev, &v->q);
+	kicked(v);
 }
 
 static int watch(struct server_vring *v)
@@ -90,7 +96,7 @@ static void start_on_loop(void *arg)
 	if (v->rc)
 		ops->queue_stop(v->q.dev, &v->q);
 	else
-		ops->queue_kick(v->q.dev, &v->q);
+		kicked(v);
 }
 
 static void stop_on_loop(void *arg)
@@ -99,6 +105,7 @@ static void stop_on_loop(void *arg)
 
 	unwatch(v);
 	v->q.server->c.ops->queue_stop(v->q.dev, &v->q);
+	note_shown(&v->q);
 }
 
 static const char *what_broke(int err)
@@ -125,38 +132,56 @@ void server_queue_broken(struct server_queue *q)
 	q->broken = true;
 	log_guest("%s: %s: queue %u is broken: %s", q->server->c.ops->name, q->server->name, q->index,
 		  what_broke(vq_error(q->vq)));
-	signal_fd(v->err_fd);
+	server_call_once(v->err_fd);
 }
 
 int server_queue_pop(struct server_queue *q, struct vq_chain *c)
 {
-	int rc, head = q->inflight ? server_inflight_redo(q->inflight) : -1;
+	int rc, head;
 
-	rc = head >= 0 ? vq_pop_again(q->vq, (uint16_t)head, c) : vq_pop(q->vq, c);
-	if (rc > 0 && q->inflight)
+	if (!q->inflight)
+		return vq_pop(q->vq, c);
+	note_shown(q);
+	head = server_inflight_redo(q->inflight);
+	if (head >= 0)
+		return vq_pop_again(q->vq, (uint16_t)head, c);
+	rc = vq_pop(q->vq, c);
+	if (rc > 0)
 		server_inflight_take(q->inflight, c->head);
 	return rc;
 }
 
 void server_queue_push(struct server_queue *q, uint16_t head, uint32_t written)
 {
+	note_shown(q);
 	if (q->inflight)
 		server_inflight_give(q->inflight, head);
 	vq_push(q->vq, head, written);
-	if (!q->inflight)
-		return;
-	vq_show(q->vq);
-	server_inflight_given(q->inflight, head);
 }
 
 /* --- on the server's thread --- */
 
-static void call(const struct server *s, struct server_vring *v)
+/* How its interrupts are made, and a first one: what was there before it may have been missed.  While nobody
+ * else makes any. */
+static void begin_calls(const struct server *s, struct server_vring *v, struct datapath_queue *dq)
 {
-	if (s->wire->call)
-		s->wire->call(v);
-	else
-		signal_fd(v->call_fd);
+	int rc = s->wire->call || v->call_fd < 0 ? 0 : server_call_new(&v->call, v->call_fd);
+
+	if (rc)
+		log_warn("%s: %s: no io_uring (%s): a front end may hold up others by its call descriptors",
+			 s->c.ops->name, s->name, strerror(-rc));
+	if (!v->call)
+		return;
+	dq->call_fd = -1;
+	dq->call = server_call_make;
+	dq->call_opaque = v->call;
+	server_call_make(v->call);
+}
+
+static void end_calls(struct server_vring *v)
+{
+	server_call_free(v->call);
+	v->call = NULL;
 }
 
 static bool ready(const struct server *s, const struct server_vring *v)
@@ -189,8 +214,15 @@ static void from_used_index(struct server *s, struct server_vring *v, struct dat
 {
 	const struct vring_used *used = guest_mem_ptr(&s->memory.mem, dq->used, sizeof(*used));
 	const uint16_t idx = le16toh(__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE));
+	const struct server_inflight_queue q = {
+		.index = v->q.index,
+		.size = v->size,
+		.used = idx,
+		.in_order = s->features >> VIRTIO_F_IN_ORDER & 1,
+		.shown = v->stats.chains,
+	};
 
-	v->q.inflight = server_inflight_begin(s->inflight, v->q.index, v->size, idx);
+	v->q.inflight = server_inflight_begin(s->inflight, &q);
 	dq->next = idx;
 }
 
@@ -219,6 +251,7 @@ int server_queue_start(struct server *s, struct server_vring *v)
 	v->q.features = s->features;
 	v->q.broken = false;
 	v->q.loop = s->c.ops->loop(s->c.dev, v->q.index);
+	begin_calls(s, v, &dq);
 	rc = vq_new(&v->q.vq, &dq, &s->memory.mem, v->q.features);
 	if (!rc) {
 		evloop_call(v->q.loop, start_on_loop, v);
@@ -226,11 +259,13 @@ int server_queue_start(struct server *s, struct server_vring *v)
 	}
 	if (!rc) {
 		v->running = true;
-		call(s, v); /* what was there before it may have been missed */
+		if (s->wire->call)
+			s->wire->call(v);
 		return 0;
 	}
 	vq_free(v->q.vq);
 	v->q.vq = NULL;
+	end_calls(v);
 	server_inflight_end(v->q.inflight);
 	v->q.inflight = NULL;
 	v->started = false; /* another kick descriptor tries again */
@@ -247,6 +282,7 @@ void server_queue_stop(struct server *s, struct server_vring *v)
 	v->next = vq_position(v->q.vq);
 	vq_free(v->q.vq);
 	v->q.vq = NULL;
+	end_calls(v);
 	server_inflight_end(v->q.inflight);
 	v->q.inflight = NULL;
 }

@@ -6,6 +6,7 @@
 #include "servers/server_memory.h"
 #include "vmm/loop_thread.h"
 
+struct server_call;
 struct server_inflight_buffer;
 
 #define SERVER_BIT(n) (UINT64_C(1) << (n))
@@ -19,6 +20,7 @@ struct server_vring { /* a queue, as the front end describes it */
 	bool running;  /* from queue_start() to queue_stop() */
 	bool by_timer; /* kick_fd is a timer of ours: the front end gave none */
 	int kick_fd, call_fd, err_fd;
+	struct server_call *call; /* while it runs: of call_fd.  NULL: that is written, or there is none */
 	struct queue_stats stats;
 	int rc;               /* of a start, on its way back from the loop */
 	bool watched;         /* the loop's thread */

@@ -6,7 +6,7 @@ cd "${1:-$(dirname "$0")/..}" || exit 2
 # Libraries, and the only files that may know each (a shell pattern, | between several).
 libraries='
 jansson.h   vmm/stats.c|vmm/doctor.c|vmm/control.c|vmm/control_client.c|compare/report_json.c|compare/counters_control.c
-liburing.h  backends/file_uring.c
+liburing.h  backends/file_uring.c|servers/server_call.c
 slirp/libslirp.h backends/slirp_helper.c
 libfdt.h    vmm/fdt.c
 seccomp.h   vmm/seccomp.c

@@ -191,6 +191,44 @@ Test(server_faults, a_call_descriptor_must_be_an_eventfd)
 	next_one_is_served();
 }
 
+/* Its description is the front end's as much as ours. */
+static void fill(int fd)
+{
+	cr_assert_eq(fcntl(fd, F_SETFL, 0), 0);
+	while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0))
+		cr_assert_eq(eventfd_read(fd, &(eventfd_t){0}), 0);
+	cr_assert_eq(eventfd_write(fd, UINT64_MAX - 1), 0);
+}
+
+Test(server_faults, a_call_descriptor_that_blocks_holds_up_nobody)
+{
+	struct driver_buf b;
+
+	begin_and_start(BIT(VIRTIO_F_VERSION_1), P(REPLY_ACK));
+	cr_assert_eq(frontend_start(&t.f, 1, 64, 0), 0);
+	fill(t.f.q[0].call);
+	b = (struct driver_buf){.addr = driver_mem_alloc(&t.f.m, 64, 8), .len = 64, .write = true};
+	cr_assert_geq(driver_ring_add(&t.f.q[0].ring, &b, 1), 0);
+	frontend_kick(&t.f, 0);
+	cr_assert(traffic(1, 10), "the queue beside it");
+	cr_assert_eq(driver_ring_collect(&t.f.q[0].ring, NULL, NULL), 1);
+	cr_assert_geq(frontend_stop(&t.f, 0), 0);
+	cr_assert_eq(frontend_resume(&t.f, 0), 0, "its first call does not block either");
+	next_one_is_served();
+}
+
+Test(server_faults, an_err_descriptor_that_blocks_holds_up_nobody)
+{
+	begin_and_start(BIT(VIRTIO_F_VERSION_1), P(REPLY_ACK));
+	cr_assert_eq(frontend_start(&t.f, 1, 64, 0), 0);
+	fill(t.f.q[0].err);
+	driver_ring_offer(&t.f.q[0].ring, 999);
+	frontend_kick(&t.f, 0);
+	cr_assert(traffic(1, 10), "the queue beside it");
+	cr_assert_eq(frontend_stop(&t.f, 0), 0);
+	next_one_is_served();
+}
+
 Test(server_faults, a_kick_descriptor_that_is_no_eventfd_is_refused_and_changes_nothing)
 {
 	int fd = memfd_create("kick", MFD_CLOEXEC);

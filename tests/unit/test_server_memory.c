@@ -94,6 +94,22 @@ Test(server_memory, holds_as_many_regions_as_it_says)
 	cr_assert_eq(add(15 * MIB, MIB, 15 * MIB, 0), -ENOSPC);
 }
 
+Test(server_memory, one_that_is_added_again_stays_until_it_is_removed_as_often)
+{
+	const struct vhost_user_mem_region r = {.guest_phys_addr = MIB,
+						.memory_size = MIB,
+						.userspace_addr = MIB};
+
+	cr_assert_eq(add(MIB, MIB, MIB, 0), 0);
+	cr_assert_eq(add(MIB, MIB, MIB, 0), 0);
+	cr_assert_eq(m.mem.nregions, 1);
+	cr_assert_eq(server_memory_remove(&m, &r), 0);
+	cr_assert_eq(m.mem.nregions, 1);
+	cr_assert_eq(server_memory_remove(&m, &r), 0);
+	cr_assert_eq(m.mem.nregions, 0);
+	cr_assert_eq(server_memory_remove(&m, &r), -ENOENT);
+}
+
 Test(server_memory, removes_the_one_that_is_meant)
 {
 	struct vhost_user_mem_region r = {.guest_phys_addr = MIB, .memory_size = MIB, .userspace_addr = MIB};

@@ -219,7 +219,16 @@ Test(server_messages, memory_comes_and_goes_by_slots)
 	cr_assert(traffic(0, 3));
 	m.size = sizeof(m.mem_reg);
 	m.mem_reg = (struct vhost_user_mem_reg){.region = frontend_region(&t.f, 0)};
-	cr_assert_gt(frontend_set(&t.f, VHOST_USER_ADD_MEM_REG, &m, &t.f.mem_fd, 1), 0, "it is there");
+	cr_assert_eq(frontend_set(&t.f, VHOST_USER_ADD_MEM_REG, &m, &t.f.mem_fd, 1), 0, "once more");
+	m.size = sizeof(m.mem_reg);
+	m.mem_reg = (struct vhost_user_mem_reg){.region = frontend_region(&t.f, 0)};
+	m.mem_reg.region.userspace_addr += 4096;
+	cr_assert_gt(frontend_set(&t.f, VHOST_USER_ADD_MEM_REG, &m, &t.f.mem_fd, 1), 0, "another is there");
+	m.size = sizeof(m.mem_reg);
+	m.mem_reg = (struct vhost_user_mem_reg){.region = frontend_region(&t.f, 0)};
+	cr_assert_eq(frontend_set(&t.f, VHOST_USER_REM_MEM_REG, &m, NULL, 0), 0);
+	cr_assert_eq(t.running, 1);
+	cr_assert(traffic(0, 3));
 	/* The ring's own goes, and comes back. */
 	m.size = sizeof(m.mem_reg);
 	m.mem_reg = (struct vhost_user_mem_reg){.region = frontend_region(&t.f, 0)};

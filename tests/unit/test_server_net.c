@@ -1,6 +1,7 @@
 /* Frames between two front ends through the net server: all of them, in order, byte for byte. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_net.h>
 #include <stdio.h>
 #include <string.h>
@@ -392,6 +393,36 @@ Test(server_net, loses_patience_polled)
 	loses_patience(true);
 }
 
+/* Blocked most of the time, but never for long. */
+static void waits_for_a_slow_receiver(bool poll)
+{
+	t.patience = 400;
+	serve(poll, 1, false);
+	come(0, MRG, 1);
+	come(1, MRG, 1);
+	t.slot_len = SLOT;
+	for (unsigned i = 0; i < 40; i++)
+		send(14, 1, 1);
+	for (unsigned i = 0; i < 32; i++) {
+		usleep(20000);
+		offer(1, RX, i);
+		sent_is_back();
+	}
+	cr_assert_eq(t.link->lane[0][0].counts.dropped, 0);
+	for (unsigned i = 0; i < 2; i++)
+		frontend_close(&t.f[i]);
+}
+
+Test(server_net, waits_for_a_slow_receiver)
+{
+	waits_for_a_slow_receiver(false);
+}
+
+Test(server_net, waits_for_a_slow_receiver_polled)
+{
+	waits_for_a_slow_receiver(true);
+}
+
 Test(server_net, nobody_there_takes_what_is_sent)
 {
 	serve(false, 1, false);
@@ -496,6 +527,26 @@ Test(server_net, more_pairs_on_one_side_than_on_the_other)
 		frontend_close(&t.f[i]);
 }
 
+Test(server_net, a_receiver_whose_call_descriptor_blocks_does_not_hold_up_the_sender)
+{
+	serve(false, 1, false);
+	come(0, MRG, 1);
+	come(1, MRG, 1);
+	t.slot_len = SLOT;
+	offer_all(1, RX);
+	cr_assert_eq(fcntl(t.f[1].q[RX].call, F_SETFL, 0), 0);
+	cr_assert_eq(eventfd_read(t.f[1].q[RX].call, &(eventfd_t){0}), 0);
+	cr_assert_eq(eventfd_write(t.f[1].q[RX].call, UINT64_MAX - 1), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		send(100, i, 1);
+		sent_is_back();
+	}
+	for (unsigned i = 0; i < 10; i++)
+		expect(1, 100, i);
+	for (unsigned i = 0; i < 2; i++)
+		frontend_close(&t.f[i]);
+}
+
 /* --- half finished frames --- */
 
 Test(server_net, checksums_are_left_to_a_receiver_who_can_and_made_for_one_who_cannot)
@@ -555,6 +606,7 @@ Test(server_net, segments_go_to_a_receiver_who_takes_them)
 					    .num_buffers = 77};
 	const uint64_t sends = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4);
 	const uint64_t takes = BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4);
+	uint64_t before;
 
 	serve(false, 1, false);
 	come(0, MRG | sends, 1);
@@ -572,9 +624,19 @@ Test(server_net, segments_go_to_a_receiver_who_takes_them)
 		usleep(100);
 	come(1, MRG, 1);
 	offer_all(1, RX);
-	send_as(TX, &h, BIG_LEN, 1, 4, false);
+	before = t.link->lane[0][0].counts.dropped;
+	for (unsigned i = 0; i < 3; i++) {
+		send_as(TX, &h, BIG_LEN, 1, 4, false);
+		sent_is_back();
+	}
+	cr_assert_eq(t.link->lane[0][0].counts.dropped, before + 3);
+	cr_assert_eq(t.link->lane[0][0].counts.refused, 0);
+	send_as(TX, &h, BIG_LEN, 1, 1, false);
 	sent_is_back();
-	cr_assert_eq(t.link->lane[0][0].counts.refused, 1);
+	cr_assert_eq(t.link->lane[0][0].counts.dropped, before + 4, "in one piece");
+	send(100, 2, 1);
+	expect(1, 100, 2);
+	sent_is_back();
 	for (unsigned i = 0; i < 2; i++)
 		frontend_close(&t.f[i]);
 }

@@ -1,9 +1,12 @@
 /* The net server between a front end and a port. */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <limits.h>
 #include <linux/virtio_net.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "servers/net_tap.h"
@@ -183,6 +186,165 @@ Test(server_tap, a_frame_that_fits_nowhere_is_lost_alone)
 	come(0, 1526);
 	give(HDR + 3000, 1);
 	give_and_compare(HDR + 1514, 2);
+	end();
+}
+
+/* --- buffers in more pieces than one read takes --- */
+
+static ssize_t (*fake_recv)(struct net_port *p, const struct iovec *iov, int n);
+static _Atomic unsigned reads;
+static _Atomic int fails;
+
+/* As readv() is. */
+static ssize_t recv_as_tap(struct net_port *p, const struct iovec *iov, int n)
+{
+	reads++;
+	if (fails)
+		return fails;
+	return n > IOV_MAX ? -EINVAL : fake_recv(p, iov, n);
+}
+
+static void serve_as_tap(void)
+{
+	static struct net_port_ops as_tap;
+
+	serve(false);
+	as_tap = *t.port.port.ops;
+	fake_recv = as_tap.recv;
+	as_tap.recv = recv_as_tap;
+	t.port.port.ops = &as_tap;
+}
+
+static void offer_pieces(unsigned n, uint32_t len)
+{
+	const gpa_t table = driver_mem_alloc(&t.f.m, 16 * (size_t)n, 16),
+		    at = driver_mem_alloc(&t.f.m, n * len, 64);
+	static struct driver_buf b[IOV_MAX];
+	int id;
+
+	for (unsigned i = 0; i < n; i++)
+		b[i] = (struct driver_buf){at + i * len, len, true};
+	id = driver_ring_add_indirect(&t.f.q[0].ring, table, b, n);
+	cr_assert_geq(id, 0);
+	t.by_id[id] = at;
+	frontend_kick(&t.f, 0);
+}
+
+static void come_with_long_ring(uint64_t features)
+{
+	frontend_connect(&t.f, t.path);
+	features |= BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC);
+	cr_assert_eq(frontend_greet(&t.f, features, P(REPLY_ACK)), 0);
+	cr_assert_eq(frontend_share(&t.f), 0);
+	cr_assert_eq(frontend_start(&t.f, 0, IOV_MAX, 0), 0);
+}
+
+static struct net_counts counts_in(void)
+{
+	struct net_counts out, in;
+
+	net_tap_counts(t.tap, &out, &in);
+	return in;
+}
+
+static void lost(uint64_t n)
+{
+	for (unsigned i = 0; i < 5000 && counts_in().dropped < n; i++)
+		usleep(1000);
+	cr_assert_eq(counts_in().dropped, n);
+}
+
+/* Of a pair that stands still. */
+static void nothing_goes_on(void)
+{
+	unsigned before;
+
+	usleep(20000);
+	before = reads;
+	usleep(20000);
+	cr_assert_eq(reads, before, "it turns and turns");
+}
+
+Test(server_tap, as_many_pieces_as_there_may_be)
+{
+	serve_as_tap();
+	come_with_long_ring(0);
+	for (unsigned i = 0; i < 20; i++) {
+		const uint32_t len = IOV_MAX - i % 3; /* the last of them beyond what one read takes */
+
+		offer_pieces(IOV_MAX, 1);
+		give(len, i);
+		t.slot = IOV_MAX;
+		cr_assert_eq(frontend_collect(&t.f, 0, &(uint16_t){0}, &(uint32_t){0}, 5000), 1);
+		cr_assert_eq(counts_in().frames, i + 1);
+		cr_assert_eq(memcmp((uint8_t *)driver_mem_ptr(&t.f.m, t.by_id[0], len) + HDR, frame + HDR,
+				    len - HDR),
+			     0);
+	}
+	cr_assert_eq(counts_in().dropped, 0);
+	end();
+}
+
+Test(server_tap, many_buffers_of_many_pieces)
+{
+	serve_as_tap();
+	come_with_long_ring(BIT(VIRTIO_NET_F_MRG_RXBUF));
+	for (unsigned i = 0; i < 20; i++) {
+		const uint32_t len = 1500 + i;
+		uint16_t id;
+		uint32_t n, at = 0;
+
+		offer_pieces(1000, 1);
+		offer_pieces(1000, 1);
+		give(len, i);
+		while (at < len) {
+			cr_assert_eq(frontend_collect(&t.f, 0, &id, &n, 5000), 1);
+			memcpy(got + at, driver_mem_ptr(&t.f.m, t.by_id[id], n), n);
+			at += n;
+		}
+		cr_assert_eq(at, len);
+		cr_assert_eq(got[10], 2);
+		cr_assert_eq(memcmp(got + HDR, frame + HDR, len - HDR), 0);
+	}
+	end();
+}
+
+Test(server_tap, pieces_that_are_too_few_cost_a_frame_each)
+{
+	serve_as_tap();
+	come_with_long_ring(0);
+	offer_pieces(IOV_MAX, 1);
+	give(3000, 1);
+	lost(1);
+	nothing_goes_on();
+	end();
+}
+
+Test(server_tap, a_buffer_without_room_for_a_header_costs_a_frame_each)
+{
+	serve_as_tap();
+	come_with_long_ring(0);
+	offer_pieces(3, 3);
+	for (unsigned i = 1; i < 5; i++) {
+		give(1000, i);
+		lost(i);
+	}
+	nothing_goes_on();
+	end();
+}
+
+Test(server_tap, a_port_that_fails_is_left_alone_until_a_kick)
+{
+	serve_as_tap();
+	come_with_long_ring(0);
+	fails = -EFAULT;
+	offer_pieces(1, 1526);
+	give(1000, 1);
+	lost(1);
+	nothing_goes_on();
+	fails = 0;
+	eventfd_write(t.f.q[0].kick, 1);
+	cr_assert_eq(frontend_collect(&t.f, 0, &(uint16_t){0}, &(uint32_t){0}, 5000), 1);
 	end();
 }
 
