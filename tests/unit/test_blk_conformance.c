@@ -164,7 +164,7 @@ static void note_ring(struct io_uring *ring)
 	for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; i++) {
 		struct io_uring_sqe *sqe = &ring->sq.sqes[i & *ring->sq.kring_mask];
 
-		if (sqe->opcode == IORING_OP_WRITEV)
+		if (sqe->opcode == IORING_OP_WRITEV || sqe->opcode == IORING_OP_WRITE)
 			note_write(sqe->rw_flags);
 		if (sqe->opcode != IORING_OP_FSYNC)
 			continue;

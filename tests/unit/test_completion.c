@@ -199,7 +199,7 @@ WholeTest(completion, first_word_of_a_device)
 	offers("ringlet run -n u", "user uso");
 	offers("ringlet run --console=",
 	       "serial virtio kind= port= transport= notify= irq= doorbell= packed in_order "
-	       "event_idx indirect bits= queue-size= pin=");
+	       "event_idx indirect bits= features= queue-size= pin=");
 	offers("ringlet run --rng=p", "pci packed pin=");
 }
 
