@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_config.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -126,13 +127,9 @@ static int check_fd(struct vhost_user_server *s, const struct vhost_user_msg *m)
 	return vring(s, m->u64 & 0xff) ? 0 : -EINVAL;
 }
 
-static int take_fd(const struct vhost_user_msg *m, int *fd)
-{
-	return m->u64 & SERVER_VRING_NOFD ? -1 : steal_fd(fd);
-}
-
-/* A write to anything else may block, or worse.  An eventfd that may be full must not block either: the front
- * end can undo that, and then stops the loop its own queue is on. */
+/* A write to anything else may block, or worse, and another file's poll() may be its owner's to answer (FUSE).
+ * An eventfd that may be full must not block either: the front end can undo that, and then stops the loop its
+ * own queue is on. */
 static int check_eventfd(const struct vhost_user_msg *m, int fd)
 {
 	char link[32], what[64];
@@ -152,21 +149,34 @@ static int check_eventfd(const struct vhost_user_msg *m, int fd)
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ? -errno : 0;
 }
 
-int server_set_vring_kick(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
+/* The ring that m is of stands still, and has the descriptor that came in the place of `which` of its own. */
+static int change_fd(struct vhost_user_server *s, const struct vhost_user_msg *m, int *fd, size_t which,
+		     struct server_vring **out)
 {
-	struct server_vring *v;
-	int rc = check_fd(s, m);
+	struct server_vring *v = NULL;
+	int *have, rc = check_fd(s, m);
 
-	/* Another file's poll() may be its owner's to answer (FUSE). */
 	if (!rc)
 		rc = check_eventfd(m, *fd);
 	if (rc)
 		return rc;
 	v = vring(s, m->u64 & 0xff);
 	server_queue_stop(&s->core, v);
-	if (v->kick_fd >= 0)
-		close(v->kick_fd);
-	v->kick_fd = take_fd(m, fd);
+	have = (int *)(void *)((char *)v + which);
+	if (*have >= 0)
+		close(*have);
+	*have = m->u64 & SERVER_VRING_NOFD ? -1 : steal_fd(fd);
+	*out = v;
+	return 0;
+}
+
+int server_set_vring_kick(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
+{
+	struct server_vring *v;
+	int rc = change_fd(s, m, fd, offsetof(struct server_vring, kick_fd), &v);
+
+	if (rc)
+		return rc;
 	v->by_timer = false;
 	v->started = true;
 	return server_queue_start(&s->core, v);
@@ -175,35 +185,17 @@ int server_set_vring_kick(struct vhost_user_server *s, struct vhost_user_msg *m,
 int server_set_vring_call(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	struct server_vring *v;
-	int rc = check_fd(s, m);
+	int rc = change_fd(s, m, fd, offsetof(struct server_vring, call_fd), &v);
 
-	if (!rc)
-		rc = check_eventfd(m, *fd);
-	if (rc)
-		return rc;
-	v = vring(s, m->u64 & 0xff);
-	server_queue_stop(&s->core, v);
-	if (v->call_fd >= 0)
-		close(v->call_fd);
-	v->call_fd = take_fd(m, fd);
-	return server_queue_start(&s->core, v);
+	return rc ? rc : server_queue_start(&s->core, v);
 }
 
 int server_set_vring_err(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
 {
 	struct server_vring *v;
-	int rc = check_fd(s, m);
+	int rc = change_fd(s, m, fd, offsetof(struct server_vring, err_fd), &v);
 
-	if (!rc)
-		rc = check_eventfd(m, *fd);
-	if (rc)
-		return rc;
-	v = vring(s, m->u64 & 0xff);
-	server_queue_stop(&s->core, v);
-	if (v->err_fd >= 0)
-		close(v->err_fd);
-	v->err_fd = take_fd(m, fd);
-	return server_queue_start(&s->core, v);
+	return rc ? rc : server_queue_start(&s->core, v);
 }
 
 int server_set_vring_enable(struct vhost_user_server *s, struct vhost_user_msg *m, int *fd)
