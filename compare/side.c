@@ -25,7 +25,6 @@ static bool is_vdpa(enum path_kind kind)
 	return kind == PATH_NET_VDPA || kind == PATH_DISK_VDPA;
 }
 
-/* Everybody may use it: the VMM is of the same user, but not in every user namespace. */
 static void backend_words(const struct side *s, const struct plan *p, const char *file, struct words *w)
 {
 	const bool net = !p->disk;
@@ -54,36 +53,30 @@ static int find_device(struct side *s, const char *line, struct err *e)
 	return 0;
 }
 
-/* One that a comparison before has left, if it was killed, else a new one: "ringlet backend" makes either anew.
- */
-static void choose_vduse(char *name, size_t size)
+/* The owner of a device that a comparison before has left, if it was killed; else we. */
+static pid_t vduse_owner(void)
 {
 	DIR *dir = opendir(VDUSE_DIR);
 	const struct dirent *d;
-	int pid = getpid();
+	pid_t owner = getpid();
 
 	while (dir && (d = readdir(dir))) {
-		int owner;
+		int pid;
 
-		if (sscanf(d->d_name, VDUSE_NAME "%d", &owner) == 1 && owner > 0 && kill(owner, 0) &&
-		    errno == ESRCH)
-			pid = owner;
+		if (sscanf(d->d_name, VDUSE_NAME "%d", &pid) == 1 && pid > 0 && kill(pid, 0) && errno == ESRCH)
+			owner = pid;
 	}
 	if (dir)
 		closedir(dir);
-	snprintf(name, size, VDUSE_NAME "%d", pid);
+	return owner;
 }
 
-static int start_backend(struct side *s, const struct plan *p, const char *file, struct err *e)
+static int launch(struct side *s, const struct plan *p, const char *file, struct err *e)
 {
 	struct words w = {0};
 	const char *line;
 	int rc;
 
-	if (is_vdpa(s->path->kind))
-		choose_vduse(s->where, sizeof(s->where));
-	else
-		snprintf(s->where, sizeof(s->where), "%s/backend", s->host->dir);
 	backend_words(s, p, file, &w);
 	rc = w.failed ? err_set(e, -ENOMEM, "out of memory") : process_start(&s->backend, w.word, -1, e);
 	words_fini(&w);
@@ -96,6 +89,32 @@ static int start_backend(struct side *s, const struct plan *p, const char *file,
 		return err_set(e, rc ? rc : -EIO, "%s: %s\n%s", process_name(s->backend),
 			       rc ? "is not ready after 20 s" : "has ended", process_complaint(s->backend));
 	return is_vdpa(s->path->kind) ? find_device(s, line, e) : 0;
+}
+
+static int launch_vduse(struct side *s, const struct plan *p, const char *file, pid_t owner, struct err *e)
+{
+	snprintf(s->where, sizeof(s->where), VDUSE_NAME "%d", (int)owner);
+	return launch(s, p, file, e);
+}
+
+/* "ringlet backend" makes what was left anew, unless its VM, killed too, still waits for who served it: then
+ * that is for a comparison after this one. */
+static int start_backend(struct side *s, const struct plan *p, const char *file, struct err *e)
+{
+	const pid_t owner = is_vdpa(s->path->kind) ? vduse_owner() : 0;
+	int rc;
+
+	if (!owner) {
+		snprintf(s->where, sizeof(s->where), "%s/backend", s->host->dir);
+		return launch(s, p, file, e);
+	}
+	rc = launch_vduse(s, p, file, owner, e);
+	if (rc && rc != -ECANCELED && owner != getpid()) {
+		process_stop(s->backend, STOP_MS);
+		s->backend = NULL;
+		rc = launch_vduse(s, p, file, getpid(), e);
+	}
+	return rc;
 }
 
 int side_start(struct side *s, struct host *h, const struct plan *p, const struct path *path, enum host_tap tap,
