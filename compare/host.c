@@ -226,24 +226,3 @@ void host_free(struct host *h)
 	h->dir[0] = '\0';
 	h->own_net = false;
 }
-
-int host_run_outside(struct host *h, struct err *e, char *const argv[])
-{
-	CLEANUP_FD int inside = -1;
-	int rc;
-
-	if (!h->own_net) /* that is where we are */
-		return process_run(e, argv);
-	inside = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (inside < 0 || setns(h->outside, CLONE_NEWNET))
-		return err_set(e, -errno,
-			       "%s has to be run in the host's network namespace: %s\nRun this as root",
-			       argv[0], strerror(errno));
-	rc = process_run(e, argv);
-	if (setns(inside, CLONE_NEWNET)) {
-		h->own_net = false; /* nothing that would follow is done to the host */
-		h->refused = -errno;
-		return err_set(e, -errno, "no way back into the network namespace: %s", strerror(errno));
-	}
-	return rc;
-}

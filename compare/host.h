@@ -45,10 +45,6 @@ void host_tap_del(struct host *h);
 /* A file of `bytes` random bytes in dir; path is of size bytes. */
 int host_file_new(struct host *h, const char *name, uint64_t bytes, char *path, unsigned size, struct err *e);
 
-/* As process_run(), in the network namespace that this process came from: what the kernel has there only. Takes
- * root of the host.  On the only thread, or on one whose namespace is nobody's business for so long. */
-int host_run_outside(struct host *h, struct err *e, char *const argv[]);
-
 /* Loads a kernel module where that is possible, before it those that it needs; quietly: whether it is there is
  * seen by what it brings.  Where modprobe does not know it: from the directory $RINGLET_MODULES, in which are
  * *.ko, packed or not. */

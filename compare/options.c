@@ -38,7 +38,7 @@ const char options_help[] =
 	"  --size SIZE            of the disk compared; default 256M\n"
 	"  -k, --kernel FILE; -i, --initrd FILE    of a Linux guest\n"
 	"  --tools IMAGE          its tools: an image with iperf3, sockperf, fio, ping\n"
-	"  -m, -c, -a, --no-default-append, --unpack, --pin      as for \"ringlet run\"\n"
+	"  -m, -c, -a, --no-default-append, --unpack      as for \"ringlet run\"\n"
 	"  -q, --quiet            no progress\n"
 	"Exit status: 0; 1 a path or workload gave no figure; 125 it could not begin.\n";
 
@@ -424,23 +424,31 @@ static const char *usual_workloads(const struct plan *p)
 	return p->guest == GUEST_LINUX ? "tcp,rr,pps" : "rr,pps";
 }
 
-static int finish_workloads(struct draft *d, struct err *e)
+static int add_workloads(struct plan *p, const char *list, struct err *e)
 {
-	struct plan *p = d->plan;
-	CLEANUP_FREE char *copy = strdup(d->workloads ? d->workloads : p->ncommand ? "" : usual_workloads(p));
+	CLEANUP_FREE char *copy = strdup(list);
 	char *rest = copy, *word;
 	int rc = copy ? 0 : err_set(e, -ENOMEM, "out of memory");
 
 	while (!rc && (word = strsep(&rest, ",")))
-		rc = *word || (p->ncommand && !d->workloads)
-			     ? *word ? add_workload(p, word, e) : 0
-			     : err_set(e, -EINVAL, "--workload: a word is missing in \"%s\"", d->workloads);
-	if (!rc && p->ncommand) {
-		if (p->nworkloads == PLAN_MAX_WORKLOADS)
-			return err_set(e, -EINVAL, "--workload: %d at most", PLAN_MAX_WORKLOADS);
-		p->workload[p->nworkloads++] = *workload_command();
-	}
+		rc = *word ? add_workload(p, word, e)
+			   : err_set(e, -EINVAL, "--workload: a word is missing in \"%s\"", list);
 	return rc;
+}
+
+static int finish_workloads(struct draft *d, struct err *e)
+{
+	struct plan *p = d->plan;
+	int rc = 0;
+
+	if (d->workloads || !p->ncommand)
+		rc = add_workloads(p, d->workloads ? d->workloads : usual_workloads(p), e);
+	if (rc || !p->ncommand)
+		return rc;
+	if (p->nworkloads == PLAN_MAX_WORKLOADS)
+		return err_set(e, -EINVAL, "--workload: %d at most", PLAN_MAX_WORKLOADS);
+	p->workload[p->nworkloads++] = *workload_command();
+	return 0;
 }
 
 /* What goes on to "ringlet run" is looked at by its own parser now, not in the middle of a round. */

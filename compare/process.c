@@ -181,16 +181,6 @@ int process_wait(struct process *p, unsigned timeout_ms)
 	return wait_end(p, timeout_ms, true);
 }
 
-int process_pause(unsigned ms)
-{
-	struct wait w = wait_for(ms, true);
-	int rc = process_interrupted() ? -ECANCELED : 0;
-
-	while (!rc)
-		rc = wait_more(&w, NULL);
-	return rc == -ETIMEDOUT ? 0 : rc;
-}
-
 const char *process_complaint(struct process *p)
 {
 	take(p, &p->err);

@@ -34,8 +34,6 @@ int process_wait(struct process *p, unsigned timeout_ms);
 /* SIGTERM, after grace_ms SIGKILL, waits, frees; no signal interrupts it.  What it had started is killed, too,
  * whatever session that is in.  NULL is fine. */
 void process_stop(struct process *p, unsigned grace_ms);
-/* Nothing but waiting, while all output is read.  0, or -ECANCELED. */
-int process_pause(unsigned ms);
 
 /* Runs a short-lived tool to its end, all its output kept: 0; -ENOENT: there is no such program; -EIO: it
  * failed; the sentence in e has its words and the command.  Not interrupted by signals. */

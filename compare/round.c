@@ -393,10 +393,8 @@ static int take(struct guest *g, const struct guest_line *l, struct err *e)
 	return 0;
 }
 
-static void blank(struct guest *g, unsigned workload)
+static void blank(struct sample *s)
 {
-	struct sample *s = sample_of(g, workload);
-
 	*s = (struct sample){.ok = false};
 	for (unsigned m = 0; m < METRICS; m++)
 		s->value[m] = NAN;
@@ -416,8 +414,6 @@ static int run_guest(struct guest *g, unsigned first, unsigned past, struct err 
 	int rc;
 
 	e->code = 0;
-	for (unsigned i = first; i < past; i++)
-		blank(g, i);
 	while ((rc = next_line(g, timeout_ms, &l, &this)) > 0) {
 		timeout_ms = l.word == GUEST_BEGIN && !strcmp(l.workload, "command") ? COMMAND_MS : wait_ms;
 		if (take(g, &l, &this) && !e->code)
@@ -440,6 +436,8 @@ int rounds_run(struct rounds *r, unsigned path, unsigned round, struct err *e)
 	const unsigned step = p->guest == GUEST_LINUX ? p->nworkloads : 1;
 	struct err first = {0};
 
+	for (unsigned i = 0; i < p->nworkloads; i++)
+		blank(&r->result->cell[i][path].sample[round]);
 	for (unsigned i = 0; i < p->nworkloads; i += step) {
 		struct guest g;
 		int rc = guest_start(&g, r, path, round, &p->workload[i], false, e);

@@ -1,6 +1,6 @@
 /* The composition root of the disk server: options, a socket, a file. */
-/* #syscalls: rt_sigprocmask fstat */
-#include "servers/backend_blk.h"
+/* #syscalls: fstat */
+#include "servers/backend_kind.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,10 +22,9 @@
 #include "vmm/config_keys.h"
 #include "vmm/config_values.h"
 
-#define STATUS_FAILED 125
-#define PATH_CHARS    (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
-#define MEMORY        "memory"
-#define MEMORY_SIZE   GIB
+#define PATH_CHARS  (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+#define MEMORY      "memory"
+#define MEMORY_SIZE GIB
 
 static const char help[] =
 	"Usage: ringlet backend blk SOCKET[,KEY...] FILE[,KEY...]\n"
@@ -325,29 +324,12 @@ static int serve(struct options *o, const sigset_t *set, struct err *e)
 	return rc;
 }
 
-int server_blk_main(int argc, char *const argv[])
+static int run(int argc, char *const argv[], const sigset_t *set, struct err *e)
 {
 	static struct options o;
-	struct err e = {0};
-	sigset_t set;
-	int rc = parse(&o, argc, argv, &e);
+	int rc = parse(&o, argc, argv, e);
 
-	if (rc > 0) {
-		fputs(help, stdout);
-		return 0;
-	}
-	if (!rc) {
-		signal(SIGPIPE, SIG_IGN);
-		sigemptyset(&set);
-		sigaddset(&set, SIGINT);
-		sigaddset(&set, SIGTERM);
-		sigaddset(&set, SIGHUP);
-		sigprocmask(SIG_BLOCK, &set, NULL);
-		rc = serve(&o, &set, &e);
-	}
-	if (rc) {
-		log_error("%s", e.text);
-		return STATUS_FAILED;
-	}
-	return 0;
+	return rc ? rc : serve(&o, set, e);
 }
+
+const struct backend_kind backend_blk = {.name = "blk", .help = help, .run = run};

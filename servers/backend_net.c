@@ -1,6 +1,6 @@
 /* The composition root of the net server: options, sockets or VDUSE devices, a tap. */
-/* #syscalls: rt_sigprocmask socket ioctl */
-#include "servers/backend_net.h"
+/* #syscalls: socket ioctl */
+#include "servers/backend_kind.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -23,8 +23,7 @@
 #include "vmm/config_keys.h"
 #include "vmm/config_values.h"
 
-#define STATUS_FAILED 125
-#define PATH_CHARS    (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+#define PATH_CHARS (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 static const char help[] =
 	"Usage: ringlet backend net SOCKET[,KEY...] [SOCKET[,KEY...]]\n"
@@ -321,29 +320,12 @@ static int serve_tap(struct options *o, const sigset_t *set, struct err *e)
 	return rc;
 }
 
-int server_net_main(int argc, char *const argv[])
+static int run(int argc, char *const argv[], const sigset_t *set, struct err *e)
 {
 	static struct options o;
-	struct err e = {0};
-	sigset_t set;
-	int rc = parse(&o, argc, argv, &e);
+	int rc = parse(&o, argc, argv, e);
 
-	if (rc > 0) {
-		fputs(help, stdout);
-		return 0;
-	}
-	if (!rc) {
-		signal(SIGPIPE, SIG_IGN);
-		sigemptyset(&set);
-		sigaddset(&set, SIGINT);
-		sigaddset(&set, SIGTERM);
-		sigaddset(&set, SIGHUP);
-		sigprocmask(SIG_BLOCK, &set, NULL);
-		rc = o.has_tap ? serve_tap(&o, &set, &e) : serve_link(&o, &set, &e);
-	}
-	if (rc) {
-		log_error("%s", e.text);
-		return STATUS_FAILED;
-	}
-	return 0;
+	return rc ? rc : o.has_tap ? serve_tap(&o, set, e) : serve_link(&o, set, e);
 }
+
+const struct backend_kind backend_net = {.name = "net", .help = help, .run = run};

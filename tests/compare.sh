@@ -105,7 +105,8 @@ a_guest_is_killed() {
 	"$ringlet" compare --net tap --workload pps --repeat 1 --duration 20s >"$tmp/out" 2>"$tmp/err" &
 	pid=$!
 	for ((i = 0; i < 100; i++)); do
-		if pkill -KILL -P $pid -f 'append=what=pps'; then break; fi
+		# Not the one that only looks what is offered (probe=1).
+		if pkill -KILL -P $pid -f 'hold=[0-9]* --net'; then break; fi
 		sleep 0.05
 	done
 	wait $pid

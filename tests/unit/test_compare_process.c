@@ -238,7 +238,6 @@ Test(compare_process, one_that_never_ends_its_output_keeps_nobody)
 	cr_expect_str_eq(line(q), "done");
 	cr_expect_eq(process_line(q, 200, &text), -ETIMEDOUT);
 	cr_expect_eq(process_wait(p, 200), -ETIMEDOUT);
-	cr_expect_eq(process_pause(200), 0);
 	process_stop(p, 5000);
 	process_stop(q, 5000);
 	cr_expect_lt(ms_since(begin), 10000);
@@ -593,7 +592,6 @@ Test(compare_process, a_signal_that_came_before_ends_every_wait)
 		raise(signals[i]); /* none of which ends this */
 	cr_expect_eq(process_line(p, LONG_MS, &text), -ECANCELED);
 	cr_expect_eq(process_wait(p, LONG_MS), -ECANCELED);
-	cr_expect_eq(process_pause(LONG_MS), -ECANCELED);
 	cr_expect(process_interrupted());
 	cr_expect_eq(PROCESS_RUN(NULL, "sleep", "0.2"), 0);
 	process_stop(p, LONG_MS);
@@ -658,7 +656,7 @@ static unsigned left_by_killed(bool confine, const char *script, const char *mar
 			_exit(1);
 		if (process_start(&p, (char *[]){"sh", "-c", (char *)(uintptr_t)script, NULL}, -1, NULL))
 			_exit(2);
-		process_pause(60000);
+		sleep(60);
 		_exit(3);
 	}
 	cr_assert(becomes(mark, expected), "%u", count(mark));
