@@ -48,7 +48,7 @@ CFLAGS   += -std=c17 $(OPT) $(WARNINGS) $(HARDEN) -pthread
 LDFLAGS  += $(OPT) $(LDHARDEN) -pthread
 LDLIBS   += -luring -lslirp -ljansson -lzstd -llzma -llz4 -lz
 
-SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c servers/*.c compare/*.c)
+SRCS := $(wildcard lib/*.c vmm/*.c vmm/kvm/*.c devices/*/*.c backends/*.c servers/*.c compare/*.c matrix/*.c)
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/guest_init.o
 LIB  := $(BUILD)/libringlet.a
 
@@ -78,11 +78,13 @@ $(BUILD)/vmm/guest_init.o: vmm/guest_init.S $(BUILD)/guest/init
 	$(Q)$(CC) -DGUEST_INIT='"$(BUILD)/guest/init"' -c -o $@ $<
 
 # Static, and by musl: it runs in guests that hold nothing else.
-$(BUILD)/guest/init: guest-images/init.c
+INIT_SRCS := $(wildcard guest-images/init/*.c)
+
+$(BUILD)/guest/init: $(INIT_SRCS) guest-images/init/init.h
 	@mkdir -p $(@D)
-	$(call say,MUSL,$<)
+	$(call say,MUSL,$@)
 	$(Q)$(MUSL_CC) -std=c17 -D_GNU_SOURCE -static -Os -s $(WARNINGS) -idirafter /usr/include \
-		-idirafter /usr/include/x86_64-linux-gnu -o $@ $<
+		-idirafter /usr/include/x86_64-linux-gnu -o $@ $(INIT_SRCS)
 
 # --- unit tests: one program a file -------------------------------------------------------------
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)

@@ -254,13 +254,15 @@ static int parse_run(struct args *a)
 	}
 	if (r == 0 && a->cfg->command == COMMAND_RUN)
 		r = config_finish_devices(a->cfg, a->e);
-	if (r < 0 || a->next >= a->argc)
+	if (r < 0 || a->cfg->command != COMMAND_RUN)
 		return r;
-	if (a->next + 1 >= a->argc)
-		return err_set(a->e, -EINVAL, "no command follows --");
-	run->argv = (char **)&a->argv[a->next + 1];
-	run->argc = a->argc - a->next - 1;
-	return 0;
+	if (a->next < a->argc) {
+		if (a->next + 1 >= a->argc)
+			return err_set(a->e, -EINVAL, "no command follows --");
+		run->argv = (char **)&a->argv[a->next + 1];
+		run->argc = a->argc - a->next - 1;
+	}
+	return config_finish_guest(run, a->e);
 }
 
 static int parse_doctor(struct args *a)
@@ -345,12 +347,8 @@ static const char *find_topic(const char *name)
 
 static int unknown_command(const char *name, struct err *e)
 {
-	static const char *const later[] = {"compare", "matrix"};
 	struct nearest near;
 
-	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-		if (!strcmp(later[i], name))
-			return err_set(e, -EINVAL, "\"%s\" is not in this version", name);
 	nearest_init(&near, name);
 	for (size_t i = 0; i < ncommand_defs; i++)
 		nearest_try(&near, command_defs[i].name);

@@ -11,6 +11,8 @@
 
 #define CONFIG_MAX_CPUS    1024
 #define CONFIG_MAX_APPENDS 32
+#define CONFIG_MAX_SHARES  8
+#define CONFIG_MAX_ENV     256
 #define CONFIG_MIN_MEM     (UINT64_C(16) << 20)
 #define CONFIG_MAX_MEM     (UINT64_C(64) << 40) /* 46 address bits, the most x86-64 hosts have */
 
@@ -41,9 +43,30 @@ struct cpu_config {
 
 enum panic_action { PANIC_EXIT, PANIC_HANG, PANIC_REBOOT };
 enum reboot_action { REBOOT_EXIT, REBOOT_AGAIN };
+enum oops_action { OOPS_IGNORE, OOPS_FAIL };
+
+/* A directory of the host's (or, as the root, an image), and where the guest finds it. */
+struct share_config {
+	const char *source;
+	const char *path; /* in the guest, absolute */
+	bool writable;    /* --root: the source itself changes; default: an overlay in the guest's memory does */
+};
+
+/* What the guest's init makes of the guest before the command. */
+struct guest_config {
+	struct share_config root; /* source NULL: the initrd is the root */
+	unsigned nshare;
+	struct share_config share[CONFIG_MAX_SHARES];
+	const char *modules; /* a directory with modules.dep, or above lib/modules; NULL: looked for */
+	unsigned nenv;
+	const char *env[CONFIG_MAX_ENV]; /* "K=V", or "K": with the value it has here */
+	const char *cwd;                 /* NULL: as here where the root is the host's directory, else / */
+	const char *user;                /* UID[:GID] or a name in the guest; NULL: root */
+	bool input;                      /* --stdin: the command reads ours */
+};
 
 struct run_config {
-	const char *kernel; /* NULL: the newest readable /boot/vmlinuz-* */
+	const char *kernel; /* an image or a build tree; NULL: the newest readable /boot/vmlinuz-* */
 	const char *initrd; /* NULL: none given */
 	const char *append[CONFIG_MAX_APPENDS];
 	unsigned nappend;
@@ -52,14 +75,20 @@ struct run_config {
 	struct mem_config mem;
 	struct cpu_config cpu;
 	struct devices_config dev;
-	uint64_t timeout_ms; /* 0: none */
+	struct guest_config guest;
+	uint64_t timeout_ms;      /* 0: none */
+	uint64_t boot_timeout_ms; /* until our init says that it runs; 0: none */
 	enum panic_action panic;
+	enum oops_action oops;
 	enum reboot_action reboot;
 	const char *name;       /* the VM's, or NULL: from the process id */
 	const char *control;    /* where the control socket shall be, or NULL: under its name */
 	const char *log;        /* the console's output goes here as well, or NULL */
 	bool stats;             /* print counters at the end ... */
 	const char *stats_path; /* ... as JSON into this file, or NULL: text on stderr */
+	const char *result;     /* how it went, as JSON, or NULL */
+	const char *junit;      /* ... as JUnit's XML, or NULL */
+	bool sandbox;           /* default: true */
 	bool trace_control;     /* say each vhost ioctl, vhost-user message and vDPA call (lib/trace.h) */
 	bool dry_run;
 	char **argv; /* after "--", NULL-terminated; NULL: no command.  Points into main's argv */
@@ -76,6 +105,7 @@ struct ctl_config {
 struct doctor_config {
 	bool json;
 	const char *check; /* NULL: everything; else one check's name ("kvm"): silent when fine */
+	bool ci;           /* what a CI job needs, with what mends it there; not together with check */
 };
 
 struct config {

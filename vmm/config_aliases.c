@@ -4,9 +4,6 @@
 
 #define BOTH (ONE_DASH | TWO_DASH)
 
-#define NO_ROOT                                                                                                \
-	"not in this version; an initrd (-i) or a disk (-d) carries files, and virtiofsd shares a directory: " \
-	"--fs vhost-user,path=SOCKET,tag=NAME"
 #define KINDS     "--net, --disk, --vsock, --scsi, --fs, --rng, --balloon, --console virtio"
 #define NO_DEVICE "not in this version; there are " KINDS
 #define ONE_NET   "say the whole device at once: -n user[,hostfwd=...] or -n tap[,ifname=NAME]"
@@ -79,19 +76,12 @@ const struct option_alias option_aliases[] = {
 	{"pmem", BOTH, NULL, NO_DEVICE},
 	{"vdpa", BOTH, NULL, "say --net vdpa,path=DEVICE or --disk vdpa,path=DEVICE"},
 	{"vhost-user", BOTH, NULL, "say --net, --disk, --fs or --device, each vhost-user,path=SOCKET"},
-	{"root", BOTH, NULL, NO_ROOT},
-	{"share", BOTH, NULL, NO_ROOT},
-	{"virtfs", BOTH, NULL, NO_ROOT},
+	{"root", ONE_DASH, "root", NULL},
+	{"share", ONE_DASH, "share", NULL},
+	{"virtfs", BOTH, NULL, "say --share DIR:PATH, or --root DIR"},
 	{"daemonize", ONE_DASH, NULL, "not here: ringlet run ... </dev/null & runs it in the background"},
 	{"numa", BOTH, NULL, LATER},
 	{"no-shutdown", ONE_DASH, NULL, LATER ": a guest that powers off ends the run"},
-	{"modules", BOTH, NULL, LATER},
-	{"env", BOTH, NULL, LATER},
-	{"boot-timeout", BOTH, NULL, LATER ": --timeout counts from the start"},
-	{"oops", BOTH, NULL, LATER ": -a oops=panic makes an oops a panic"},
-	{"result", BOTH, NULL, LATER ": --stats=F.json writes counters"},
-	{"junit", BOTH, NULL, LATER},
-	{"sandbox", BOTH, NULL, LATER},
 };
 const size_t noption_aliases = ARRAY_SIZE(option_aliases);
 

@@ -23,6 +23,7 @@ void config_defaults(struct run_config *run)
 		.cpu = {.n = 1, .sockets = 1, .cores = 1, .threads = 1},
 		.panic = PANIC_EXIT,
 		.reboot = REBOOT_EXIT,
+		.sandbox = true,
 	};
 }
 
@@ -364,6 +365,14 @@ static int apply_json(struct config *cfg, const char *value, struct err *e)
 	return 0;
 }
 
+static int apply_ci(struct config *cfg, const char *value, struct err *e)
+{
+	(void)value;
+	(void)e;
+	cfg->doctor.ci = true;
+	return 0;
+}
+
 static int apply_check(struct config *cfg, const char *value, struct err *e)
 {
 	struct nearest near;
@@ -500,6 +509,28 @@ const struct option_def option_defs[] = {
 	 .value = VALUE_WORDS,
 	 .words = "on off",
 	 .apply = apply_unpack},
+	{.name = "root",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = config_root_keys,
+	 .apply = config_apply_root},
+	{.name = "share",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_KEYS,
+	 .keys = config_share_keys,
+	 .apply = config_apply_share},
+	{.name = "modules",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_FILE,
+	 .apply = config_apply_modules},
+	{.name = "env", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = config_apply_env},
+	{.name = "cwd", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = config_apply_cwd},
+	{.name = "user", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = config_apply_user},
+	{.name = "stdin", .places = IN_RUN, .apply = config_apply_stdin},
+	{.name = "boot-timeout", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = config_apply_boot_timeout},
 	{.name = "timeout", .places = IN_RUN, .arg = ARG_REQUIRED, .apply = apply_timeout},
 	{.name = "panic",
 	 .places = IN_RUN,
@@ -507,6 +538,12 @@ const struct option_def option_defs[] = {
 	 .value = VALUE_WORDS,
 	 .words = PANIC_WORDS,
 	 .apply = apply_panic},
+	{.name = "oops",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = OOPS_WORDS,
+	 .apply = config_apply_oops},
 	{.name = "reboot",
 	 .places = IN_RUN,
 	 .arg = ARG_REQUIRED,
@@ -517,6 +554,22 @@ const struct option_def option_defs[] = {
 	{.name = "control", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_control},
 	{.name = "log", .places = IN_RUN, .arg = ARG_REQUIRED, .value = VALUE_FILE, .apply = apply_log},
 	{.name = "stats", .places = IN_RUN, .arg = ARG_OPTIONAL, .value = VALUE_FILE, .apply = apply_stats},
+	{.name = "result",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_FILE,
+	 .apply = config_apply_result},
+	{.name = "junit",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_FILE,
+	 .apply = config_apply_junit},
+	{.name = "sandbox",
+	 .places = IN_RUN,
+	 .arg = ARG_REQUIRED,
+	 .value = VALUE_WORDS,
+	 .words = "on off",
+	 .apply = config_apply_sandbox},
 	{.name = "trace",
 	 .places = IN_RUN,
 	 .arg = ARG_REQUIRED,
@@ -525,6 +578,7 @@ const struct option_def option_defs[] = {
 	 .apply = apply_trace},
 	{.name = "dry-run", .places = IN_RUN, .apply = apply_dry_run},
 	{.name = "json", .places = IN_DOCTOR, .apply = apply_json},
+	{.name = "ci", .places = IN_DOCTOR, .apply = apply_ci},
 	{.name = "check", .places = IN_DOCTOR, .arg = ARG_REQUIRED, .value = VALUE_CHECK, .apply = apply_check},
 	{.name = "verbose", .letter = 'v', .places = IN_ALL, .apply = apply_verbose},
 	{.name = "help", .letter = 'h', .places = IN_ALL, .apply = apply_help},

@@ -87,6 +87,24 @@ int config_apply_fs(struct config *cfg, const char *value, struct err *e);
 int config_apply_device(struct config *cfg, const char *value, struct err *e);
 int config_apply_transport(struct config *cfg, const char *value, struct err *e);
 
+/* What the guest's init is told, and how a run is judged (config_guest.c). */
+#define OOPS_WORDS "ignore fail"
+extern const struct key_def config_root_keys[], config_share_keys[];
+int config_apply_root(struct config *cfg, const char *value, struct err *e);
+int config_apply_share(struct config *cfg, const char *value, struct err *e);
+int config_apply_modules(struct config *cfg, const char *value, struct err *e);
+int config_apply_env(struct config *cfg, const char *value, struct err *e);
+int config_apply_cwd(struct config *cfg, const char *value, struct err *e);
+int config_apply_user(struct config *cfg, const char *value, struct err *e);
+int config_apply_stdin(struct config *cfg, const char *value, struct err *e);
+int config_apply_boot_timeout(struct config *cfg, const char *value, struct err *e);
+int config_apply_oops(struct config *cfg, const char *value, struct err *e);
+int config_apply_result(struct config *cfg, const char *value, struct err *e);
+int config_apply_junit(struct config *cfg, const char *value, struct err *e);
+int config_apply_sandbox(struct config *cfg, const char *value, struct err *e);
+/* After the last option and the command: what does not go together.  0 or -EINVAL with a sentence. */
+int config_finish_guest(const struct run_config *run, struct err *e);
+
 /* After the last option: gives --transport to the devices that were told none, and refuses what does
  * not go together then.  0 or -EINVAL with a sentence. */
 int config_finish_devices(struct config *cfg, struct err *e);

@@ -326,21 +326,59 @@ static void add_devices(struct text *t, const struct devices_config *dev)
 	add_console(t, dev);
 }
 
+static void add_share(struct text *t, const char *option, const struct share_config *share)
+{
+	add_option(t, option, "path=");
+	add_escaped(t, share->source, true);
+	if (share->path) {
+		add(t, ",at=");
+		add_escaped(t, share->path, true);
+	}
+	add_switch(t, "rw", share->writable);
+}
+
+static void add_time(struct text *t, const char *option, uint64_t ms)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64 "%s", ms % 1000 ? ms : ms / 1000, ms % 1000 ? "ms" : "s");
+	add_option(t, option, ms ? text : "0");
+}
+
+static void add_word(struct text *t, const char *option, const char *word)
+{
+	if (word)
+		add_option(t, option, word);
+}
+
+static void add_guest(struct text *t, const struct guest_config *guest)
+{
+	if (guest->root.source)
+		add_share(t, "root", &guest->root);
+	for (unsigned i = 0; i < guest->nshare; i++)
+		add_share(t, "share", &guest->share[i]);
+	add_word(t, "modules", guest->modules);
+	for (unsigned i = 0; i < guest->nenv; i++)
+		add_option(t, "env", guest->env[i]);
+	add_word(t, "cwd", guest->cwd);
+	add_word(t, "user", guest->user);
+	if (guest->input)
+		add_option(t, "stdin", NULL);
+}
+
 int config_print_run(const struct config *cfg, char *buf, unsigned long size)
 {
 	static const char *const panic[] = {"exit", "hang", "reboot"};
 	static const char *const reboot[] = {"exit", "again"};
+	static const char *const oops[] = {"ignore", "fail"};
 	const struct run_config *run = &cfg->run;
 	struct text t = {.buf = buf, .size = size};
-	char timeout[32];
 
 	if (size)
 		*buf = '\0';
 	add(&t, "ringlet run");
-	if (run->kernel)
-		add_option(&t, "kernel", run->kernel);
-	if (run->initrd)
-		add_option(&t, "initrd", run->initrd);
+	add_word(&t, "kernel", run->kernel);
+	add_word(&t, "initrd", run->initrd);
 	for (unsigned i = 0; i < run->nappend; i++)
 		add_option(&t, "append", run->append[i]);
 	if (!run->default_append)
@@ -349,20 +387,20 @@ int config_print_run(const struct config *cfg, char *buf, unsigned long size)
 	add_mem(&t, &run->mem);
 	add_cpus(&t, &run->cpu);
 	add_devices(&t, &run->dev);
-	snprintf(timeout, sizeof(timeout), "%" PRIu64 "%s",
-		 run->timeout_ms % 1000 ? run->timeout_ms : run->timeout_ms / 1000,
-		 run->timeout_ms % 1000 ? "ms" : "s");
-	add_option(&t, "timeout", run->timeout_ms ? timeout : "0");
+	add_guest(&t, &run->guest);
+	add_time(&t, "timeout", run->timeout_ms);
+	add_time(&t, "boot-timeout", run->boot_timeout_ms);
 	add_option(&t, "panic", panic[run->panic]);
+	add_option(&t, "oops", oops[run->oops]);
 	add_option(&t, "reboot", reboot[run->reboot]);
-	if (run->name)
-		add_option(&t, "name", run->name);
-	if (run->control)
-		add_option(&t, "control", run->control);
-	if (run->log)
-		add_option(&t, "log", run->log);
+	add_word(&t, "name", run->name);
+	add_word(&t, "control", run->control);
+	add_word(&t, "log", run->log);
 	if (run->stats)
 		add_option(&t, "stats", run->stats_path);
+	add_word(&t, "result", run->result);
+	add_word(&t, "junit", run->junit);
+	add_option(&t, "sandbox", run->sandbox ? "on" : "off");
 	if (run->trace_control)
 		add_option(&t, "trace", "control");
 	if (run->dry_run)

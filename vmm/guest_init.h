@@ -1,4 +1,4 @@
-/* Our init for guests (guest-images/init.c), carried inside the binary. */
+/* Our init for guests (guest-images/init/), carried inside the binary. */
 #ifndef VMM_GUEST_INIT_H
 #define VMM_GUEST_INIT_H
 

@@ -13,9 +13,10 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "vmm/guest_init.h"
+#include "vmm/guest_plan.h"
 #include "vmm/layout_x86.h"
 
-/* What guest-images/init.c takes. */
+/* What guest-images/init takes. */
 #define MAX_ARGS      1024
 #define MAX_ARG_BYTES (1 << 20)
 
@@ -112,6 +113,19 @@ static int add_command(struct cpio *c, const struct run_config *cfg, struct err 
 	return 0;
 }
 
+static int add_plan(struct cpio *c, const struct run_config *cfg, struct err *e)
+{
+	struct guest_plan plan = {0};
+	int rc = guest_plan_command(&plan, cfg, e);
+
+	if (!rc && plan.error)
+		rc = err_set(e, plan.error, "out of memory");
+	if (!rc)
+		cpio_file(c, "ringlet/plan", 0600, plan.data, plan.len);
+	guest_plan_fini(&plan);
+	return rc;
+}
+
 static int make_extra(struct payload *p, const struct run_config *cfg, struct err *e)
 {
 	int rc = 0;
@@ -122,6 +136,7 @@ static int make_extra(struct payload *p, const struct run_config *cfg, struct er
 		add_busybox(&p->extra);
 	if (cfg->argv)
 		rc = add_command(&p->extra, cfg, e);
+	rc = rc ? rc : add_plan(&p->extra, cfg, e);
 	if (rc)
 		return rc;
 	if (cpio_end(&p->extra))

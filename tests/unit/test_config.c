@@ -358,9 +358,7 @@ Test(config_error, unknown_command_names_the_nearest)
 Test(config_error, later_things_are_named_as_such)
 {
 	refuses("run --pmem x", "--pmem", "not in this version", "--disk", "--fs", NULL);
-	refuses("run --root /", "--root", "not in this version", "initrd", "--fs", NULL);
-	refuses("run --sandbox=on", "not in this version", NULL);
-	refuses("compare", "not in this version", NULL);
+	refuses("run --virtfs x", "--virtfs", "--share DIR:PATH", NULL);
 }
 
 Test(config_error, other_programs_words_with_a_hint)
