@@ -161,7 +161,7 @@ static void print_operands(FILE *out)
 	fputs("\" ;;\n\thelp) echo \"", out);
 	for (size_t i = 0; i < ncommand_defs; i++)
 		fprintf(out, " %s", command_defs[i].name);
-	fputs(" " HELP_DEVICES "\" ;;\n\tcompletion) echo bash ;;\n\tesac\n}\n\n", out);
+	fputs(" " HELP_DEVICES " " HELP_TESTS "\" ;;\n\tcompletion) echo bash ;;\n\tesac\n}\n\n", out);
 }
 
 static void print_kinds(FILE *out)

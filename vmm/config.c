@@ -342,6 +342,8 @@ static const char *find_topic(const char *name)
 
 	if (!strcmp(name, HELP_DEVICES))
 		return HELP_DEVICES;
+	if (!strcmp(name, HELP_TESTS))
+		return HELP_TESTS;
 	return def ? def->name : NULL;
 }
 
@@ -363,6 +365,7 @@ static int unknown_topic(const char *name, struct err *e)
 
 	nearest_init(&near, name);
 	nearest_try(&near, HELP_DEVICES);
+	nearest_try(&near, HELP_TESTS);
 	if (near.best)
 		return err_set(e, -EINVAL, "unknown topic \"%s\"; did you mean \"%s\"?", name, near.best);
 	return unknown_command(name, e);

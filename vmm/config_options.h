@@ -64,8 +64,9 @@ const char *config_keep(struct config *cfg, const char *text);
 /* What a run has before any option. */
 void config_defaults(struct run_config *run);
 
-/* The topic of help that is no command. */
+/* The topics of help that are no command. */
 #define HELP_DEVICES "devices"
+#define HELP_TESTS   "tests"
 
 /* The options of virtio devices (config_devices.c, _net.c, _disk.c, _console.c), for the table. */
 #define TRANSPORT_WORDS "pci mmio"

@@ -11,11 +11,12 @@ static const char help_general[] =
 	"  ringlet run [KERNEL] [OPTION]... [-- COMMAND [ARG]...]   boot a guest\n"
 	"  ringlet ctl NAME COMMAND [ARG]...                        a running guest\n"
 	"  ringlet explain NAME [DEVICE]                            why a device is slow\n"
+	"  ringlet matrix FILE                                      many runs, judged\n"
 	"  ringlet compare --net LIST|--disk LIST ...               what each path costs\n"
 	"  ringlet backend net|blk ...                              a virtio server\n"
 	"  ringlet doctor [--json] [--check NAME]                   what this host offers\n"
 	"  ringlet completion bash                                  completion script\n"
-	"  ringlet help [run|devices|ctl|explain|doctor|completion] more on one of them\n"
+	"  ringlet help [run|devices|tests|ctl|explain|doctor|...]  more on one of them\n"
 	"\n"
 	"Options before and after the command:\n"
 	"  -v, --verbose    say more; --version: the version (also: ringlet version)\n"
@@ -42,6 +43,8 @@ static const char help_run[] =
 	"                           virtual CPUs; default 1; pin: host CPUs they run on\n"
 	"  -n, --net; -d, --disk; --fs; --device; --vsock; --scsi; --rng; --balloon;\n"
 	"  --console; --transport   virtio devices: see \"ringlet help devices\"\n"
+	"  --root; --share; --modules; --env; --cwd; --user; --stdin; --boot-timeout;\n"
+	"  --oops; --result; --junit; --sandbox    boot tests: see \"ringlet help tests\"\n"
 	"      --timeout TIME       end after TIME: 60s, 500ms, 2m; bare: seconds\n"
 	"      --panic exit|hang|reboot; --reboot exit|again    what then; default exit\n"
 	"      --name NAME          for \"ringlet ctl\"; --control FILE: socket's place\n"
@@ -49,10 +52,32 @@ static const char help_run[] =
 	"      --stats[=FILE]       print counters at the end, or as JSON into FILE\n"
 	"      --dry-run            print the command line this stands for, and stop\n"
 	"  -v, --verbose; -h, --help; --version; --trace control: each vhost, vDPA call\n"
-	"COMMAND runs in the guest, and its exit status becomes ringlet's.  Others:\n"
-	"  0 power-off       121 panic          122 reset or triple fault\n"
-	"  119 no answer     123 memory lost    124 timeout\n"
-	"  125 ringlet, the host or the command line      128+N ended by signal N\n";
+	"COMMAND's exit status becomes ringlet's; without: 0 power-off, 121 panic, 122\n"
+	"  reset, 123 memory lost, 124 timeout, 125 our or the host's failure, 128+N.\n";
+
+static const char help_tests[] =
+	"Usage: ringlet run -k KERNEL [OPTION]... -- COMMAND [ARG]...\n"
+	"Runs COMMAND in a guest; what it prints comes out here, and its status is ours.\n"
+	"      --root DIR|IMAGE[,rw]      its root: a directory (by virtiofsd) or a disk\n"
+	"                      image; writes stay in the guest's memory unless rw is said\n"
+	"      --share DIR[:PATH][,rw]    one more directory (or path=DIR,at=PATH)\n"
+	"      --modules DIR   of the kernel; default: lib/modules beside it\n"
+	"      --env NAME[=VALUE]; --cwd DIR; --user UID[:GID]|NAME    default: root\n"
+	"      --stdin         COMMAND reads our standard input; default: nothing\n"
+	"KERNEL may be a build tree of Linux.  How the run is judged:\n"
+	"      --boot-timeout TIME        for the guest to reach our init\n"
+	"      --timeout TIME             for all of it\n"
+	"      --oops ignore|fail         oops, soft lock-up; default ignore\n"
+	"      --panic exit|hang|reboot   default exit\n"
+	"      --result FILE   how it went, as JSON; --junit FILE: for CI servers\n"
+	"      --log FILE      the kernel's messages, which are not on our output\n"
+	"      --sandbox off   without the filters of system calls\n"
+	"Exit status: COMMAND's (118 to 125 become 117; 126, 127: it cannot start), or\n"
+	"  118 boot time-out      119 no answer         120 oops or soft lock-up\n"
+	"  121 panic              122 reset             123 back end or memory lost\n"
+	"  124 time-out           125 ringlet, the host or the command line\n"
+	"  128+N ended by signal N\n"
+	"Many kernels, commands and options: \"ringlet matrix FILE\".\n";
 
 static const char help_ctl[] =
 	"Usage: ringlet ctl NAME COMMAND [ARG]...\n"
@@ -149,8 +174,9 @@ const char *config_help(const char *topic)
 	static const struct {
 		const char *topic, *text;
 	} texts[] = {
-		{"run", help_run},       {HELP_DEVICES, help_devices},    {"ctl", help_ctl},
-		{"doctor", help_doctor}, {"completion", help_completion}, {"explain", help_explain},
+		{"run", help_run},         {HELP_DEVICES, help_devices}, {"ctl", help_ctl},
+		{HELP_TESTS, help_tests},  {"doctor", help_doctor},      {"completion", help_completion},
+		{"explain", help_explain},
 	};
 
 	for (size_t i = 0; topic && i < ARRAY_SIZE(texts); i++)

@@ -12,7 +12,7 @@
 #define SCREEN_COLUMNS 80
 #define SCREEN_LINES   24
 
-static const char *const topics[] = {NULL, "run", HELP_DEVICES, "ctl", "doctor", "completion"};
+static const char *const topics[] = {NULL, "run", HELP_DEVICES, HELP_TESTS, "ctl", "doctor", "completion"};
 
 Test(help, fits_the_screen)
 {
@@ -88,19 +88,31 @@ static bool is_of_devices(const struct option_def *def)
 	return !strcmp(def->name, "transport");
 }
 
+/* Told of in "help tests", with its keys. */
+static bool is_of_tests(const struct option_def *def)
+{
+	char word[64];
+
+	snprintf(word, sizeof(word), "--%s", def->name);
+	return has_word(config_help(HELP_TESTS), word);
+}
+
 Test(help, of_run_has_every_option)
 {
 	for (size_t i = 0; i < noption_defs; i++)
 		if (option_defs[i].places & IN_RUN) {
 			expect_option(config_help("run"), &option_defs[i], "help run");
-			if (!is_of_devices(&option_defs[i]))
+			if (is_of_tests(&option_defs[i]))
+				expect_keys(config_help(HELP_TESTS), &option_defs[i], "help tests");
+			else if (!is_of_devices(&option_defs[i]))
 				expect_keys(config_help("run"), &option_defs[i], "help run");
 		}
 }
 
-Test(help, of_run_points_at_devices)
+Test(help, of_run_points_at_others)
 {
 	cr_expect(strstr(config_help("run"), "ringlet help " HELP_DEVICES));
+	cr_expect(strstr(config_help("run"), "ringlet help " HELP_TESTS));
 }
 
 Test(help, of_devices_has_their_options_and_keys)
