@@ -73,6 +73,27 @@ $(BUILD)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The filters of lib/confine.c: what the comments say, made into programs for the kernel here and now.
+GENERATED := $(BUILD)/generated
+COMMENTED := $(sort $(SRCS) $(wildcard lib/*.h vmm/*.h vmm/kvm/*.h devices/*/*.h backends/*.h servers/*.h))
+
+$(GENERATED)/syscalls.list: $(GENERATED)/syscalls.stamp ;
+$(GENERATED)/syscalls.stamp: scripts/syscalls.awk $(COMMENTED)
+	@mkdir -p $(@D)
+	$(Q)awk -f scripts/syscalls.awk $(COMMENTED) >$(@D)/syscalls.new
+	$(Q)cmp -s $(@D)/syscalls.new $(@D)/syscalls.list || cp $(@D)/syscalls.new $(@D)/syscalls.list
+	@touch $@
+
+$(GENERATED)/syscalls: scripts/syscalls.c $(GENERATED)/syscalls.list
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -O1 $(WARNINGS) -I$(GENERATED) -o $@ $< -lseccomp
+
+$(GENERATED)/confine_filters.h: $(GENERATED)/syscalls
+	$(Q)$< >$@.new && mv $@.new $@
+
+$(BUILD)/lib/confine.o: CPPFLAGS += -I$(GENERATED)
+$(BUILD)/lib/confine.o: $(GENERATED)/confine_filters.h
+
 $(BUILD)/vmm/guest_init.o: vmm/guest_init.S $(BUILD)/guest/init
 	@mkdir -p $(@D)
 	$(Q)$(CC) -DGUEST_INIT='"$(BUILD)/guest/init"' -c -o $@ $<
@@ -145,7 +166,7 @@ run: setup-build+run
 	@scripts/run.sh '$(KERNEL)' '$(subst ','\'',$(value CMD))'
 
 TESTABLE := all unit bare assumptions replay
-FLOORS   := static unit replay instructions assumptions bare host compare
+FLOORS   := static unit replay instructions assumptions bare host compare matrix
 
 # Two floors under the sanitizers.  Without random addresses: the thread sanitizer's own are fixed.
 ifneq ($(SAN)$(TSAN),)

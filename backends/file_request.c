@@ -1,4 +1,6 @@
 /* A request of a file disk done by system calls: at once if it can be, or waiting for it. */
+/* #syscalls[disk]: preadv preadv2 pwritev pwritev2 pwrite64 fallocate fdatasync fsync
+ * #ioctls[disk]: BLKDISCARD */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>

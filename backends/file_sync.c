@@ -1,4 +1,6 @@
-/* Theory of operation: a lane does in commit() what needs no waiting (page cache, tmpfs) and hands the rest
+/* #syscalls[data]: eventfd2 epoll_ctl
+ *
+ * Theory of operation: a lane does in commit() what needs no waiting (page cache, tmpfs) and hands the rest
  * to its one helper thread, which is made when the first such request comes.  The helper puts what it has
  * done on a list and writes the eventfd when that list was empty, so the loop wakes up once a batch. */
 #include "backends/file_sync.h"
@@ -94,7 +96,7 @@ static int start_helper(struct disk_lane *l)
 		return 0;
 	if (l->f->direct && !l->bounce && posix_memalign(&l->bounce, 4096, FILE_BOUNCE))
 		return -ENOMEM;
-	rc = thread_start(&l->thread, NULL, helper, l);
+	rc = thread_start(&l->thread, NULL, THREAD_DISK, helper, l);
 	l->has_thread = !rc;
 	return rc;
 }

@@ -11,12 +11,18 @@
  * a mapping of the file, and where the file has become shorter it says so instead of raising SIGBUS.  That
  * would fill a hole with zeroes that take memory, so it is for files without holes.
  *
- * A lane for which no ring can be had, although others could be, gives everything to its file_sync lane. */
+ * A lane for which no ring can be had, although others could be, gives everything to its file_sync lane.
+ *
+ * A ring is a way round a filter of system calls, so each can do nothing but read and write the one file that
+ * it holds; and where threads are to be confined, all rings are made beforehand and used again. */
+/* #syscalls[setup]: io_uring_setup
+ * #syscalls[data]: io_uring_enter io_uring_register:1==IORING_REGISTER_FILES_UPDATE fstat */
 #include "backends/file_uring.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +38,7 @@
 #include "backends/file_disk.h"
 #include "backends/file_sync.h"
 #include "lib/cleanup.h"
+#include "lib/confine.h"
 #include "lib/log.h"
 #include "vmm/evloop.h"
 
@@ -46,6 +53,7 @@ struct disk_lane {
 	bool has_ring;
 	bool by_buffer; /* the kernel takes a single buffer without a list (Linux 5.6), which spares it some */
 	struct io_uring ring;
+	struct spare *spare;    /* where the ring comes from, or NULL */
 	struct ev_watch watch;  /* the ring */
 	struct disk_lane *slow; /* file_sync's */
 	bool slow_queued;
@@ -56,16 +64,27 @@ struct disk_lane {
 	struct disk_req *first, **last; /* ... submitted and not committed */
 	unsigned in_ring;               /* prepared or in flight */
 	bool running;                   /* inside run() */
-	struct {
-		struct disk_req *r;
-		int res;
-	} * reaped; /* [nreqs] */
 };
+
+/* --- rings made beforehand --- */
+
+struct spare {
+	struct io_uring ring;
+	unsigned entries;
+	bool by_buffer;
+	struct spare *next;
+};
+
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct spare *spares;
+static bool spares_only; /* some were made: threads will be confined */
 
 int file_uring_allowed(void)
 {
 	struct io_uring_params p;
 
+	if (confine_is_on())
+		return spares_only ? 0 : -EPERM;
 	memset(&p, 0, sizeof(p));
 	/* No ring has no entries, but whether we may have one is looked at first. */
 	if (syscall(__NR_io_uring_setup, 0, &p) < 0 && errno != EINVAL)
@@ -125,14 +144,10 @@ static unsigned reap(struct disk_lane *l)
 
 	io_uring_for_each_cqe(&l->ring, head, cqe)
 	{
-		l->reaped[n].r = io_uring_cqe_get_data(cqe);
-		l->reaped[n++].res = cqe->res;
-	}
-	io_uring_cq_advance(&l->ring, n);
-	for (unsigned i = 0; i < n; i++) {
-		struct disk_req *r = l->reaped[i].r;
-		int res = l->reaped[i].res;
+		struct disk_req *r = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
 
+		n++;
 		l->in_ring--;
 		/* ECANCELED: the thread that submitted it has ended, and the lane is being drained. */
 		if (res == -EINTR || res == -EAGAIN || res == -ECANCELED) {
@@ -148,6 +163,7 @@ static unsigned reap(struct disk_lane *l)
 		seen++;
 		r->done(r, res);
 	}
+	io_uring_cq_advance(&l->ring, n);
 	return seen;
 }
 
@@ -209,7 +225,7 @@ static unsigned copy_mapped(struct disk_lane *l, unsigned *calls)
 	if (n < 2)
 		return 0;
 	++*calls;
-	/* #syscalls: process_vm_readv mmap munmap madvise */
+	/* #syscalls[data]: process_vm_readv:0==PID */
 	rc = process_vm_readv(l->pid, to, nto, from, n, 0);
 	if (rc <= 0)
 		return 0;
@@ -343,11 +359,12 @@ static void uring_drain(struct disk_lane *l)
 }
 
 /* Newer kernels spare us interruptions; older ones refuse what they do not know. */
-static int init_ring(struct io_uring *ring, unsigned entries)
+static int init_ring(struct io_uring *ring, unsigned entries, unsigned flags)
 {
-	int rc = io_uring_queue_init(entries, ring, IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN);
+	int rc =
+		io_uring_queue_init(entries, ring, flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN);
 
-	return rc == -EINVAL ? io_uring_queue_init(entries, ring, 0) : rc;
+	return rc == -EINVAL ? io_uring_queue_init(entries, ring, flags) : rc;
 }
 
 static bool knows_buffers(struct io_uring *ring)
@@ -360,19 +377,123 @@ static bool knows_buffers(struct io_uring *ring)
 	return knows;
 }
 
+/* What lanes do, and on the one file that the ring is given. */
+static int restrict_ring(struct io_uring *ring)
+{
+	struct io_uring_restriction may[] = {
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITEV},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FSYNC},
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE},
+		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_FILES_UPDATE},
+	};
+	/* liburing 2.3 declares functions for these two and has none. */
+	if (syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, may,
+		    ARRAY_SIZE(may)) ||
+	    syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0))
+		return -errno;
+	return 0;
+}
+
+/* Linux before 5.10 has no restrictions.  free: such a ring will do. */
+static int new_ring(struct io_uring *ring, unsigned entries, bool *by_buffer, bool free)
+{
+	int rc = init_ring(ring, entries, IORING_SETUP_R_DISABLED), none = -1;
+	const bool restricts = rc != -EINVAL;
+
+	if (!restricts && free)
+		rc = init_ring(ring, entries, 0);
+	if (rc)
+		return rc;
+	*by_buffer = knows_buffers(ring);
+	rc = io_uring_register_files(ring, &none, 1);
+	if (!rc && restricts)
+		rc = restrict_ring(ring);
+	if (rc)
+		io_uring_queue_exit(ring);
+	return rc;
+}
+
+int file_uring_reserve(unsigned n, unsigned entries)
+{
+	for (; confine_is_due() && n; n--) {
+		struct spare *s = calloc(1, sizeof(*s));
+		int rc = s ? new_ring(&s->ring, entries, &s->by_buffer, false) : -ENOMEM;
+
+		if (rc) {
+			free(s);
+			return rc;
+		}
+		s->entries = entries;
+		s->next = spares;
+		spares = s;
+		spares_only = true;
+	}
+	return 0;
+}
+
+static struct spare *take_spare(unsigned entries)
+{
+	struct spare *s = NULL;
+
+	pthread_mutex_lock(&spare_lock);
+	for (struct spare **p = &spares; *p && !s; p = &(*p)->next)
+		if ((*p)->entries >= entries) {
+			s = *p;
+			*p = s->next;
+			break;
+		}
+	pthread_mutex_unlock(&spare_lock);
+	return s;
+}
+
+static void give_spare(struct spare *s)
+{
+	pthread_mutex_lock(&spare_lock);
+	s->next = spares;
+	spares = s;
+	pthread_mutex_unlock(&spare_lock);
+}
+
+static int get_ring(struct disk_lane *l, unsigned entries)
+{
+	l->spare = take_spare(entries);
+	if (l->spare) {
+		l->ring = l->spare->ring;
+		l->by_buffer = l->spare->by_buffer;
+		return 0;
+	}
+	return confine_is_on() ? -EPERM : new_ring(&l->ring, entries, &l->by_buffer, true);
+}
+
+static void put_ring(struct disk_lane *l)
+{
+	int none = -1;
+
+	if (!l->spare) {
+		io_uring_queue_exit(&l->ring);
+		return;
+	}
+	io_uring_register_files_update(&l->ring, 0, &none, 1);
+	l->spare->ring = l->ring;
+	give_spare(l->spare);
+}
+
 static int make_ring(struct disk_lane *l, unsigned entries)
 {
-	int rc = init_ring(&l->ring, entries);
+	int rc = get_ring(l, entries);
 
 	if (rc)
 		return rc;
 	l->watch = (struct ev_watch){.fd = l->ring.ring_fd, .fn = on_ring};
-	rc = io_uring_register_files(&l->ring, &l->f->fd, 1);
-	rc = rc ? rc : evloop_add(l->loop, &l->watch, EPOLLIN);
+	rc = io_uring_register_files_update(&l->ring, 0, &l->f->fd, 1);
+	rc = rc < 0 ? rc : evloop_add(l->loop, &l->watch, EPOLLIN);
 	if (rc)
-		io_uring_queue_exit(&l->ring);
+		put_ring(l);
 	l->has_ring = !rc;
-	l->by_buffer = l->has_ring && knows_buffers(&l->ring);
+	l->by_buffer &= l->has_ring;
 	return rc;
 }
 
@@ -381,7 +502,7 @@ static void free_ring(struct disk_lane *l)
 	if (!l->has_ring)
 		return;
 	evloop_del(l->loop, &l->watch);
-	io_uring_queue_exit(&l->ring);
+	put_ring(l);
 }
 
 static void uring_lane_free(struct disk_lane *l)
@@ -389,7 +510,6 @@ static void uring_lane_free(struct disk_lane *l)
 	file_sync_ops.lane_free(l->slow);
 	free_ring(l);
 	unmap_file(l);
-	free(l->reaped);
 	free(l);
 }
 
@@ -433,7 +553,7 @@ static struct disk_lane *uring_lane(struct disk *d, struct evloop *loop, unsigne
 				    const struct disk_client *client)
 {
 	struct disk_lane *l = calloc(1, sizeof(*l));
-	int rc = -ENOMEM;
+	int rc;
 
 	if (!l)
 		return NULL;
@@ -441,12 +561,9 @@ static struct disk_lane *uring_lane(struct disk *d, struct evloop *loop, unsigne
 	l->loop = loop;
 	l->client = *client;
 	l->last = &l->first;
-	l->reaped = calloc(nreqs, sizeof(*l->reaped));
-	if (l->reaped)
-		rc = lane_init(l, nreqs);
+	rc = lane_init(l, nreqs);
 	if (!rc)
 		return l;
-	free(l->reaped);
 	free(l);
 	errno = -rc;
 	return NULL;

@@ -43,7 +43,8 @@ int user_net_config_check(const struct user_net_config *cfg, struct err *e);
 /* First message, to the helper; it answers with one struct err, whose code is 0 when the network is up.
  * All later messages, both ways, are Ethernet frames. */
 struct slirp_hello {
-	pid_t parent;
+	pid_t parent; /* it ends with this one; 0: with the socket alone */
+	bool confined;
 	struct user_net_config cfg;
 };
 #endif

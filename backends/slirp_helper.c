@@ -1,3 +1,9 @@
+/* What libslirp asks for; it looks into /etc/resolv.conf again and again. */
+/* #syscalls[slirp]: socket:0==AF_INET socket:0==AF_INET6 socket:0==AF_UNIX bind connect listen accept accept4
+ * shutdown #syscalls[slirp]: sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg setsockopt getsockopt
+ * getsockname getpeername #syscalls[slirp]: openat:2!O_ACCMODE lseek prctl:0==PR_SET_NAME rt_sigaction
+ * #syscalls[slirp]: fcntl:1==F_GETFL fcntl:1==F_SETFL fcntl:1==F_GETFD fcntl:1==F_SETFD
+ * #ioctls[slirp]: FIONREAD FIONBIO */
 #include "backends/slirp_helper.h"
 
 #include <errno.h>
@@ -19,6 +25,7 @@
 #include "backends/ip_reassembly.h"
 #include "backends/slirp_config.h"
 #include "lib/cleanup.h"
+#include "lib/confine.h"
 #include "lib/err.h"
 #include "lib/log.h"
 
@@ -436,7 +443,7 @@ static int end_with(pid_t parent, struct err *e)
 }
 
 /* Forwarded ports are bound by now; /etc/resolv.conf is read again and again. */
-static int confine(pid_t parent, struct err *e)
+static int confine(pid_t parent, bool confined, struct err *e)
 {
 	int r;
 
@@ -447,9 +454,11 @@ static int confine(pid_t parent, struct err *e)
 		r = become_nobody(e);
 	if (!r)
 		r = drop_capabilities(e);
-	if (!r) /* a change of user undoes it, so it comes late */
+	if (!r && parent) /* a change of user undoes it, so it comes late */
 		r = end_with(parent, e);
-	return r;
+	if (!r && confined)
+		r = confine_begin(NULL, e);
+	return r || !confined ? r : confine_thread(THREAD_SLIRP, e);
 }
 
 static void buffers_init(struct helper *h)
@@ -480,7 +489,7 @@ int slirp_helper_main(int argc, char *argv[])
 	}
 	buffers_init(&h);
 	if (!open_network(&h, &hello.cfg, &e))
-		confine(hello.parent, &e);
+		confine(hello.parent, hello.confined, &e);
 	if (send(SLIRP_HELPER_FD, &e, sizeof(e), MSG_NOSIGNAL) == sizeof(e) && !e.code)
 		run(&h);
 	if (h.slirp)

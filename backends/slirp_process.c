@@ -1,3 +1,5 @@
+/* #syscalls[setup]: socketpair clone clone3 vfork execve wait4
+ * #syscalls[main]: wait4 kill */
 #include "backends/slirp_process.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@
 
 #include "backends/slirp_helper.h"
 #include "lib/cleanup.h"
+#include "lib/confine.h"
 #include "lib/log.h"
 
 #define START_MS    5000
@@ -164,9 +167,9 @@ static int await_answer(struct slirp_process *p, struct err *e)
 	return answer.code ? err_set(e, answer.code, "%s", answer.text) : 0;
 }
 
-int slirp_process_start(struct slirp_process *p, const struct user_net_config *cfg, struct err *e)
+static int start(struct slirp_process *p, pid_t parent, const struct user_net_config *cfg, struct err *e)
 {
-	struct slirp_hello hello = {.parent = getpid(), .cfg = *cfg};
+	struct slirp_hello hello = {.parent = parent, .confined = !confine_is_off(), .cfg = *cfg};
 	CLEANUP_FD int theirs = -1;
 	int fds[2], r;
 
@@ -184,4 +187,19 @@ int slirp_process_start(struct slirp_process *p, const struct user_net_config *c
 		return err_set(e, r, "its process cannot start from /proc/self/exe: %s", strerror(-r));
 	close(steal_fd(&theirs)); /* so that an early end shows */
 	return await_answer(p, e);
+}
+
+int slirp_process_start(struct slirp_process *p, const struct user_net_config *cfg, struct err *e)
+{
+	return start(p, getpid(), cfg, e);
+}
+
+int slirp_process_lend(const struct user_net_config *cfg, struct err *e)
+{
+	struct slirp_process p;
+	int r = start(&p, 0, cfg, e);
+
+	if (r)
+		slirp_process_end(&p, 0, NULL);
+	return r ? r : p.fd;
 }

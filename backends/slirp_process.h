@@ -14,6 +14,9 @@ struct slirp_process {
 /* Starts /proc/self/exe as the helper and waits for its answer, for 5 s at most.  0 or -errno with a
  * sentence; slirp_process_end() is due after either. */
 int slirp_process_start(struct slirp_process *p, const struct user_net_config *cfg, struct err *e);
+/* The same for a process that is given the socket: the helper ends with the socket, not with us, and is not
+ * reaped. The socket, or -errno. */
+int slirp_process_lend(const struct user_net_config *cfg, struct err *e);
 
 /* Closes the socket, and kills and reaps what has not ended by itself grace_ms later.  Takes at most
  * 2 s more.  how, unless NULL: "ended with status 1", "was ended by signal 9 (Killed)". */

@@ -1,3 +1,6 @@
+/* #syscalls[setup]: socket bind listen connect lstat
+ * #syscalls[data]: accept4 sendto recvfrom sendmsg recvmsg epoll_ctl shutdown
+ * #syscalls[main]: unlink */
 /* Theory of operation.  A client's two directions end on their own: who has shut down its sending half (as
  * "echo x | socat - UNIX:..." does) may still be waiting for an answer, and who has gone altogether may have
  * left bytes that the other side has yet to take.  The client is let go when both have ended; the end of its

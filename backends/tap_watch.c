@@ -1,15 +1,20 @@
-/* #syscalls: socket bind recvfrom poll close epoll_ctl */
+/* #syscalls[setup]: socket bind
+ * #syscalls[vcpu,data]: recvfrom poll epoll_ctl */
 #include "backends/tap_watch.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/confine.h"
+
+#define MAX_SPARES 64
 
 bool tap_fd_gone(int fd)
 {
@@ -44,14 +49,54 @@ static int listen_to_links(void)
 	return fd;
 }
 
+/* Sockets for those who may make none.  What has come in since is as good as any news. */
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
+static int spare[MAX_SPARES];
+static unsigned nspares;
+
+static int take_socket(void)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&spare_lock);
+	if (nspares)
+		fd = spare[--nspares];
+	pthread_mutex_unlock(&spare_lock);
+	return fd >= 0 || confine_is_on() ? fd : listen_to_links();
+}
+
+static void give_socket(int fd)
+{
+	const bool keep = confine_is_on();
+
+	pthread_mutex_lock(&spare_lock);
+	if (keep && nspares < MAX_SPARES)
+		spare[nspares++] = steal_fd(&fd);
+	pthread_mutex_unlock(&spare_lock);
+	if (fd >= 0)
+		close(fd);
+}
+
+void tap_watch_reserve(void)
+{
+	const int fd = confine_is_due() ? listen_to_links() : -1;
+
+	if (fd < 0)
+		return;
+	if (nspares < MAX_SPARES)
+		spare[nspares++] = fd;
+	else
+		close(fd);
+}
+
 void tap_watch_start(struct tap_watch *w)
 {
 	if (w->on)
 		return;
-	w->news = (struct ev_watch){.fd = listen_to_links(), .fn = on_news};
+	w->news = (struct ev_watch){.fd = take_socket(), .fn = on_news};
 	w->on = w->news.fd >= 0 && !evloop_add(w->loop, &w->news, EPOLLIN);
 	if (!w->on && w->news.fd >= 0)
-		close(w->news.fd);
+		give_socket(w->news.fd);
 	w->look(w->opaque);
 }
 
@@ -60,6 +105,6 @@ void tap_watch_stop(struct tap_watch *w)
 	if (!w->on)
 		return;
 	evloop_del(w->loop, &w->news);
-	close(w->news.fd);
+	give_socket(w->news.fd);
 	w->on = false;
 }

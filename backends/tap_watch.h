@@ -22,6 +22,9 @@ struct tap_watch {
 /* Without news (no descriptors left) it looks just once. */
 void tap_watch_start(struct tap_watch *w);
 void tap_watch_stop(struct tap_watch *w); /* fine when it is not on */
+/* Where threads are to be confined: makes what one watch needs, for a card each.  Nothing elsewhere.  Main
+ * thread, before there are others that watch. */
+void tap_watch_reserve(void);
 /* Has the interface of this tap's file been removed? */
 bool tap_fd_gone(int fd);
 #endif

@@ -1,3 +1,4 @@
+/* #syscalls[data]: sendmmsg recvmmsg sendmsg recvmsg sendto recvfrom epoll_ctl */
 #include "backends/user_net.h"
 
 #include <errno.h>
@@ -438,7 +439,7 @@ static int rx_init(struct user_net *u, unsigned mtu)
 	return 0;
 }
 
-static int start(struct user_net *u, const struct user_net_config *cfg, struct err *e)
+static int start(struct user_net *u, const struct user_net_config *cfg, int fd, struct err *e)
 {
 	int r = user_net_config_check(cfg, e);
 
@@ -449,12 +450,15 @@ static int start(struct user_net *u, const struct user_net_config *cfg, struct e
 	u->again.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (u->again.fd < 0)
 		return err_set(e, -errno, "eventfd: %s", strerror(errno));
-	r = slirp_process_start(&u->process, cfg, e);
+	if (fd >= 0)
+		u->process.fd = fd;
+	else
+		r = slirp_process_start(&u->process, cfg, e);
 	u->sock.fd = u->process.fd;
 	return r;
 }
 
-struct net_port *user_net_new(const struct user_net_config *cfg, struct err *e)
+static struct net_port *make(const struct user_net_config *cfg, int fd, struct err *e)
 {
 	struct user_net *u = calloc(1, sizeof(*u));
 	struct err unwanted;
@@ -470,12 +474,24 @@ struct net_port *user_net_new(const struct user_net_config *cfg, struct err *e)
 	u->sock.fn = on_sock;
 	u->again = (struct ev_watch){.fd = -1, .fn = on_again};
 	u->hdr_len = sizeof(struct virtio_net_hdr_v1);
-	if (start(u, cfg, e)) {
+	if (start(u, cfg, fd, e)) {
 		err_prefix(e, "user-mode network");
+		if (fd >= 0)
+			u->process.fd = -1; /* still the caller's */
 		user_net_destroy(&u->port);
 		return NULL;
 	}
 	return &u->port;
+}
+
+struct net_port *user_net_new(const struct user_net_config *cfg, struct err *e)
+{
+	return make(cfg, -1, e);
+}
+
+struct net_port *user_net_adopt(const struct user_net_config *cfg, int fd, struct err *e)
+{
+	return make(cfg, fd, e);
 }
 
 pid_t user_net_helper(const struct net_port *p)

@@ -24,6 +24,9 @@ struct user_net_stats {                 /* by the loop's thread */
  * the helper waits.  gone(-EPIPE) when the helper has ended, also if that happened before attach();
  * send() and recv() return -EPIPE from then on. */
 struct net_port *user_net_new(const struct user_net_config *cfg, struct err *e);
+/* The same with the socket of a process that has been started elsewhere (slirp_process_lend()): ours on
+ * success. */
+struct net_port *user_net_adopt(const struct user_net_config *cfg, int fd, struct err *e);
 
 pid_t user_net_helper(const struct net_port *p); /* 0 when it has ended */
 const struct user_net_stats *user_net_stats(const struct net_port *p);

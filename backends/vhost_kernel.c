@@ -1,4 +1,8 @@
-/* #syscalls: openat ioctl eventfd2 epoll_ctl read write close
+/* #syscalls[setup]: openat
+ * #syscalls[vcpu,data]: eventfd2 epoll_ctl
+ * #ioctls[vcpu,data]: VHOST_GET_FEATURES VHOST_SET_FEATURES VHOST_SET_OWNER VHOST_SET_MEM_TABLE
+ * VHOST_SET_VRING_NUM #ioctls[vcpu,data]: VHOST_SET_VRING_BASE VHOST_GET_VRING_BASE VHOST_SET_VRING_ADDR
+ * VHOST_SET_VRING_KICK #ioctls[vcpu,data]: VHOST_SET_VRING_CALL VHOST_SET_VRING_ERR
  *
  * Theory of operation.  Features and memory are told when the first vring of a file starts, then each vring's
  * size, position, addresses and eventfds, and last it is switched on.  A stop switches off first: from then

@@ -1,4 +1,5 @@
-/* #syscalls: openat ioctl close */
+/* #syscalls[setup]: openat
+ * #ioctls[vcpu,data]: VHOST_NET_SET_BACKEND VHOST_SET_VRING_BUSYLOOP_TIMEOUT */
 #include "backends/vhost_net.h"
 
 #include <errno.h>

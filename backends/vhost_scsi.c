@@ -1,4 +1,5 @@
-/* #syscalls: openat ioctl close */
+/* #syscalls[setup]: openat
+ * #ioctls[vcpu,data]: VHOST_SCSI_SET_ENDPOINT VHOST_SCSI_CLEAR_ENDPOINT VHOST_SCSI_GET_ABI_VERSION */
 #include "backends/vhost_scsi.h"
 
 #include <endian.h>

@@ -1,4 +1,4 @@
-/* #syscalls: fcntl close unlink clock_nanosleep */
+/* #syscalls[main]: fcntl:1==F_GETFL fcntl:1==F_SETFL fcntl:1==F_DUPFD_CLOEXEC unlink */
 #include "backends/vhost_user.h"
 
 #include <errno.h>
@@ -12,10 +12,12 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "backends/vhost_user_again.h"
 #include "backends/vhost_user_socket.h"
 #include "backends/vhost_user_state.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/confine.h"
 
 #define BIT(n)         (UINT64_C(1) << (n))
 #define MS             UINT64_C(1000000)
@@ -173,6 +175,9 @@ static void close_all(struct vhost_user *v)
 		unlink(v->path);
 	}
 	v->listen_fd = -1;
+	if (v->again_fd >= 0)
+		close(v->again_fd);
+	v->again_fd = -1;
 }
 
 static bool vhost_user_lingers(struct datapath *dp)
@@ -240,7 +245,7 @@ static struct vhost_user *make(const struct vhost_user_config *c)
 	v->untried = c->must_serve;
 	v->wish = (struct vhost_user_wish){.protocol = protocol_wish(c, v->net), .pairs = v->net};
 	v->active = v->net ? 3 : UINT64_MAX;
-	v->listen_fd = v->inflight.fd = v->leave_watch.fd = v->leave_grace.watch.fd = -1;
+	v->again_fd = v->listen_fd = v->inflight.fd = v->leave_watch.fd = v->leave_grace.watch.fd = -1;
 	vhost_user_conn_init(&v->conn, v->reply_ms);
 	v->conn.name = v->name;
 	if (c->hello_ms)
@@ -364,6 +369,21 @@ static int survey(struct vhost_user *v, const struct vhost_user_config *c, struc
 	return rc ? said(v, rc, e) : 0;
 }
 
+/* When this process is confined, somebody else has to reach the back end again. */
+static int prepare_again(struct vhost_user *v, const struct vhost_user_config *c, struct err *e)
+{
+	if (!confine_is_due() || v->server || !*v->path)
+		return 0;
+	if ((confine_is_on() || c->fd) && !c->again)
+		return 0; /* it serves as long as it lasts */
+	v->again_fd = c->again ? *c->again : vhost_user_again_start(v->path);
+	if (v->again_fd < 0)
+		return err_set(e, v->again_fd,
+			       "vhost-user: the process that reaches path=%s again cannot start: %s", v->path,
+			       strerror(-v->again_fd));
+	return 0;
+}
+
 struct attaching {
 	struct vhost_user *v;
 	int rc;
@@ -392,6 +412,8 @@ int vhost_user_new(struct datapath **out, const struct vhost_user_config *c, str
 	rc = reach(v, c, e);
 	if (!rc)
 		rc = survey(v, c, e);
+	if (!rc)
+		rc = prepare_again(v, c, e);
 	v->conn.reply_ms = v->reply_ms;
 	if (!rc) {
 		a.v = v;
@@ -406,6 +428,8 @@ int vhost_user_new(struct datapath **out, const struct vhost_user_config *c, str
 		v->listen_fd = -1;
 	}
 	if (rc) {
+		if (c->again)
+			v->again_fd = -1; /* still the caller's */
 		close_all(v);
 		vhost_user_unref(v);
 		return rc;

@@ -18,6 +18,7 @@ struct vhost_user_config {     /* strings are copied */
 	const char *path;      /* the socket */
 	bool server;           /* we listen there and the back end connects */
 	const int *fd;         /* a connected socket to begin with; ours on success.  Or NULL */
+	const int *again;      /* ... and who connects once more (vhost_user_again.h); likewise */
 	unsigned wait_ms;      /* how long vhost_user_new() waits for the back end to be there */
 	unsigned reconnect_ms; /* between tries to get it back; 0: its end is the device's */
 	bool must_serve;       /* until a first start() has succeeded, one without the back end fails */

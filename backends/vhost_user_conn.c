@@ -1,4 +1,4 @@
-/* #syscalls: socketpair poll shutdown close */
+/* #syscalls[vcpu,data]: socketpair:0==AF_UNIX poll shutdown */
 #include "backends/vhost_user_conn.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* #syscalls: fstat pread64 close */
+/* #syscalls[vcpu,data]: fstat pread64 */
 #include "backends/vhost_user_inflight.h"
 
 #include <errno.h>

@@ -5,7 +5,7 @@
  * reads as the end, and its own end is watched: it closes that, or dies, when it is done.  Back ends were seen
  * to close the socket a moment before their last burst has ended (DPDK 22.11), hence the grace.  No other back
  * end is let in meanwhile. */
-/* #syscalls: shutdown poll close epoll_ctl timerfd_settime */
+/* #syscalls[vcpu,data]: shutdown poll epoll_ctl timerfd_settime */
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>

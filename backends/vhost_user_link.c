@@ -1,5 +1,5 @@
 /* The back end comes and goes. */
-/* #syscalls: recvfrom epoll_ctl timerfd_settime write close */
+/* #syscalls[vcpu,data]: recvfrom epoll_ctl timerfd_settime timerfd_create */
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <stdio.h>
@@ -7,13 +7,16 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "backends/vhost_user_again.h"
 #include "backends/vhost_user_ring.h"
 #include "backends/vhost_user_socket.h"
 #include "backends/vhost_user_state.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/confine.h"
 #include "lib/log.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -247,6 +250,26 @@ static int open_link(struct vhost_user *v, int fd)
 	return 0;
 }
 
+/* As vhost_user_connect(), by whoever may. */
+static int connect_again(struct vhost_user *v)
+{
+	if (v->again_fd >= 0)
+		return vhost_user_again(v->again_fd);
+	return confine_is_on() ? -EPERM : vhost_user_connect(v->path);
+}
+
+static int reach_again(struct vhost_user *v, uint64_t deadline)
+{
+	const struct timespec pause = {.tv_nsec = 10 * (long)MS};
+	int fd;
+
+	if (v->listen_fd >= 0)
+		return vhost_user_reach(v->path, v->listen_fd, deadline, NULL);
+	while ((fd = connect_again(v)) < 0 && vhost_user_may_come(fd) && clock_ns(CLOCK_MONOTONIC) < deadline)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	return fd;
+}
+
 void vhost_user_link_renew(struct vhost_user *v)
 {
 	const uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + v->reply_ms * MS;
@@ -262,7 +285,7 @@ void vhost_user_link_renew(struct vhost_user *v)
 	v->up = 0;
 	do {
 		const bool never = !*v->path || (v->server && v->listen_fd < 0) || v->lingers;
-		int fd = never ? -ENOTCONN : vhost_user_reach(v->path, v->listen_fd, deadline, NULL);
+		int fd = never ? -ENOTCONN : reach_again(v, deadline);
 
 		rc = fd < 0 ? fd : open_link(v, fd);
 		if (!rc) {
@@ -294,7 +317,7 @@ static void on_retry(struct ev_timer *t)
 	if (v->link == VHOST_USER_GREETING) {
 		vhost_user_link_lost(v, -ETIMEDOUT);
 	} else if (v->link == VHOST_USER_AWAY && v->reconnect_ms && v->listen_fd < 0 && !v->lingers) {
-		fd = vhost_user_connect(v->path);
+		fd = connect_again(v);
 		if (fd < 0 || open_link(v, fd))
 			vhost_user_link_retry(v);
 	}

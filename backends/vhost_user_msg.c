@@ -1,4 +1,4 @@
-/* #syscalls: sendmsg recvmsg poll close */
+/* #syscalls[vcpu,data]: sendmsg recvmsg poll */
 #include "backends/vhost_user_msg.h"
 
 #include <errno.h>

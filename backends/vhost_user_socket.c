@@ -1,4 +1,6 @@
-/* #syscalls: socket connect bind listen accept4 unlink poll clock_nanosleep openat read lstat */
+/* #syscalls[setup]: socket connect bind listen unlink openat lstat
+ * #syscalls[connect]: socket:0==AF_UNIX connect
+ * #syscalls[vcpu,data]: accept4 */
 #include "backends/vhost_user_socket.h"
 
 #include <poll.h>

@@ -38,7 +38,8 @@ struct vhost_user {
 	unsigned max_queues;        /* offered */
 	bool can_enable;            /* it had bit 30, so pairs can be switched */
 	size_t config_len;
-	int listen_fd; /* or -1 */
+	int listen_fd;
+	int again_fd; /* of the process that connects for us (vhost_user_again.h), or -1 */ /* or -1 */
 
 	pthread_mutex_t lock;
 	enum vhost_user_link link;

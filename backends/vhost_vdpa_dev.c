@@ -1,4 +1,9 @@
-/* #syscalls: openat ioctl write close */
+/* #syscalls[setup]: openat
+ * #ioctls[vcpu,data]: VHOST_VDPA_GET_STATUS VHOST_VDPA_SET_STATUS VHOST_VDPA_GET_CONFIG VHOST_VDPA_SET_CONFIG
+ * #ioctls[vcpu,data]: VHOST_VDPA_SET_CONFIG_CALL VHOST_VDPA_SET_VRING_ENABLE VHOST_VDPA_SUSPEND
+ * #ioctls[main]: VHOST_GET_BACKEND_FEATURES VHOST_SET_BACKEND_FEATURES VHOST_VDPA_GET_CONFIG_SIZE
+ * #ioctls[main]: VHOST_VDPA_GET_DEVICE_ID VHOST_VDPA_GET_IOVA_RANGE VHOST_VDPA_GET_VQS_COUNT
+ * VHOST_VDPA_GET_VRING_NUM */
 #include "backends/vhost_vdpa_dev.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* #syscalls: openat ioctl close */
+/* #syscalls[setup]: openat
+ * #ioctls[vcpu,data]: VHOST_VSOCK_SET_GUEST_CID VHOST_VSOCK_SET_RUNNING */
 #include "backends/vhost_vsock.h"
 
 #include <endian.h>

@@ -10,7 +10,7 @@ usage: BUILD=build backend_blk.py [--rounds N] [--seconds S] [--only NAME,...] [
   direct-read direct-write    past it
   ...-1                       one at a time, by a driver that sleeps; else 32 by one that polls
   --poll                      ours polls too, in rows of its own
-  --other 'COMMAND...'        another one of ours, likewise
+  --other 'COMMAND...'        another one of ours, likewise; as often as there are others
 
 The back end is on the last processor, the front end on the first.  Same features for both; with our in-flight buffer,
 which QEMU's daemon has not (its protocol feature is not the driver's).  us: processor time of the back end a request.
@@ -118,7 +118,7 @@ def main():
     ap.add_argument("--backend", default=f"{BUILD}/ringlet backend blk")
     ap.add_argument("--dir", default="/var/tmp", help="where files that are not in memory are")
     ap.add_argument("--poll", action="store_true")
-    ap.add_argument("--other")
+    ap.add_argument("--other", action="append", default=[])
     a = ap.parse_args()
     front = front_end()
     print("| case | side | a second | best | us of back end each | kicks each | / qemu | best / qemu | us / qemu | rounds |")
@@ -137,8 +137,8 @@ def main():
             sides = {"ringlet": ours(a.backend.split(), sock, disk, file, False)}
             if a.poll:
                 sides["ringlet, polling"] = ours(a.backend.split(), sock, disk, file, True)
-            if a.other:
-                sides["ringlet, other"] = ours(a.other.split(), sock, disk, file, False)
+            for i, other in enumerate(a.other):
+                sides[f"ringlet, other {i + 1}"] = ours(other.split(), sock, disk, file, False)
             sides["qemu"] = qemus(sock, disk, file)
             rows = {s: [] for s in sides}
             for i in range(a.rounds):

@@ -1,4 +1,4 @@
-/* #syscalls: rt_sigprocmask rt_sigaction */
+/* #syscalls[server]: rt_sigprocmask rt_sigaction */
 #include "servers/backend.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The composition root of the disk server: options, a socket, a file. */
-/* #syscalls: fstat */
+/* #syscalls[server]: fstat */
 #include "servers/backend_kind.h"
 
 #include <errno.h>

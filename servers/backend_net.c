@@ -1,5 +1,5 @@
 /* The composition root of the net server: options, sockets or VDUSE devices, a tap. */
-/* #syscalls: socket ioctl */
+/* #syscalls[server]: socket ioctl */
 #include "servers/backend_kind.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* #syscalls: rt_sigtimedwait */
+/* #syscalls[server]: rt_sigtimedwait */
 #include "servers/backend_wait.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* #syscalls: mmap munmap madvise */
+/* #syscalls[server]: mmap munmap madvise */
 #include "servers/blk_memory.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* #syscalls: eventfd2 epoll_ctl write close */
+/* #syscalls[server]: eventfd2 epoll_ctl write close */
 #include "servers/blk_server.h"
 
 #include <errno.h>

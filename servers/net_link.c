@@ -1,4 +1,4 @@
-/* #syscalls: eventfd2 epoll_ctl timerfd_create timerfd_settime read write close */
+/* #syscalls[server]: eventfd2 epoll_ctl timerfd_create timerfd_settime read write close */
 #include "servers/net_link.h"
 
 #include <errno.h>

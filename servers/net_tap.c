@@ -1,4 +1,4 @@
-/* #syscalls: eventfd2 epoll_ctl read write close */
+/* #syscalls[server]: eventfd2 epoll_ctl read write close */
 #include "servers/net_tap.h"
 
 #include <endian.h>

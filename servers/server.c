@@ -1,5 +1,5 @@
 /* What every wire's server begins and ends with. */
-/* #syscalls: eventfd2 epoll_ctl read write close */
+/* #syscalls[server]: eventfd2 epoll_ctl read write close */
 #include "servers/server.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* #syscalls: io_uring_setup io_uring_register io_uring_enter mmap munmap close */
+/* #syscalls[server]: io_uring_setup io_uring_register io_uring_enter mmap munmap close */
 #include "servers/server_call.h"
 
 #include <errno.h>

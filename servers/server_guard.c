@@ -1,4 +1,4 @@
-/* #syscalls: rt_sigaction rt_sigprocmask mmap write */
+/* #syscalls[server]: rt_sigaction rt_sigprocmask mmap write */
 #include "servers/server_guard.h"
 
 #include <errno.h>

@@ -9,7 +9,7 @@
  *
  * In order (VIRTIO_F_IN_ORDER) a chain goes to the list when all that were taken before it are there, as it is
  * only then that the virtqueue lets it go: the index has to count the list's first entries. */
-/* #syscalls: memfd_create ftruncate mmap munmap fstat close */
+/* #syscalls[server]: memfd_create ftruncate mmap munmap fstat close */
 #include "servers/server_inflight.h"
 
 #include <assert.h>

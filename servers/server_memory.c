@@ -1,4 +1,4 @@
-/* #syscalls: mmap munmap fstat */
+/* #syscalls[server]: mmap munmap fstat */
 #include "servers/server_memory.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* The back end's side of each message. */
-/* #syscalls: sendmsg */
+/* #syscalls[server]: sendmsg */
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>

@@ -1,5 +1,5 @@
 /* A queue starts and stops. */
-/* #syscalls: epoll_ctl timerfd_create timerfd_settime write close */
+/* #syscalls[server]: epoll_ctl timerfd_create timerfd_settime write close */
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>

@@ -1,5 +1,5 @@
 /* The messages of memory and rings. */
-/* #syscalls: fcntl readlink */
+/* #syscalls[server]: fcntl readlink */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_config.h>

@@ -1,5 +1,5 @@
 /* Generic netlink: a request, an acknowledgement. */
-/* #syscalls: socket sendto recvfrom setsockopt openat setns close */
+/* #syscalls[server]: socket sendto recvfrom setsockopt openat setns close */
 #include "servers/vdpa_netlink.h"
 
 #include <errno.h>

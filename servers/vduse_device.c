@@ -1,4 +1,4 @@
-/* #syscalls: openat ioctl readlink getdents64 write close nanosleep */
+/* #syscalls[server]: openat ioctl readlink getdents64 write close nanosleep */
 #include "servers/vduse_device.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* The kernel's requests. */
-/* #syscalls: read write eventfd2 timerfd_settime close */
+/* #syscalls[server]: read write eventfd2 timerfd_settime close */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>

@@ -1,4 +1,4 @@
-/* #syscalls: ioctl epoll_ctl timerfd_create timerfd_settime close */
+/* #syscalls[server]: ioctl epoll_ctl timerfd_create timerfd_settime close */
 #include "servers/vduse_server.h"
 
 #include <errno.h>

@@ -8,4 +8,4 @@ exec cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --inline-suppr -
 	--suppress=memleak --suppress=resourceLeak `# it does not know the cleanup attribute; LeakSanitizer looks` \
 	--suppress=nullPointerArithmeticRedundantCheck \
 	--suppress=unknownMacro `# Criterion's Test()` \
-	-I. -D_GNU_SOURCE lib vmm devices backends servers compare guest-images
+	-I. -D_GNU_SOURCE lib vmm devices backends servers compare matrix guest-images

@@ -5,15 +5,15 @@ cd "${1:-$(dirname "$0")/..}" || exit 2
 
 # Libraries, and the only files that may know each (a shell pattern, | between several).
 libraries='
-jansson.h   vmm/stats.c|vmm/doctor.c|vmm/control.c|vmm/control_client.c|compare/report_json.c|compare/counters_control.c
+jansson.h   vmm/stats.c|vmm/result.c|vmm/doctor.c|vmm/control.c|vmm/control_client.c|compare/report_json.c|compare/counters_control.c|matrix/result.c
 liburing.h  backends/file_uring.c|servers/server_call.c
 slirp/libslirp.h backends/slirp_helper.c
 libfdt.h    vmm/fdt.c
-seccomp.h   vmm/seccomp.c
+seccomp.h   lib/confine.c
 '
 
 dirs=
-for d in vmm lib devices backends servers compare; do
+for d in vmm lib devices backends servers compare matrix; do
 	[ -d "$d" ] && dirs="$dirs $d"
 done
 
@@ -77,6 +77,9 @@ all_rules() {
 	breaks '^compare/' '^(vmm|devices|backends|servers)/' '^$' \
 		'^(vmm/(config_keys|config_values|unpack|version)\.h|devices/virtio/feature_names\.h)$' |
 		rule compare-runs-vms-and-knows-none
+	breaks '^matrix/' '^(vmm|devices|backends|servers|compare)/' '^$' \
+		'^vmm/(config|config_options|config_keys|config_values|doctor_checks)\.h$' | rule matrix-runs-vms-and-knows-few-headers
+	breaks . '^matrix/' '^(matrix/|vmm/main\.c$)' | rule matrix-is-included-by-main-only
 	breaks . '^compare/' '^(compare/|vmm/main\.c$)' | rule compare-is-included-by-main-only
 	breaks . '^linux/vhost' '^backends/vhost_' | rule vhost-headers-stay-in-backends
 	breaks . '^linux/virtio_pci\.h$' '^devices/virtio_pci' | rule virtio-pci-header-stays-in-its-transport
@@ -91,7 +94,7 @@ all_rules() {
 	done | rule libraries-stay-in-their-files
 
 	exits '(quick_)?exit' | grep -v '^vmm/main\.c:' | rule exit-in-main-only
-	exits '_[eE]xit' | grep -Ev '^(vmm/crash|compare/process_[a-z]+)\.c:' | rule _exit-in-crash-and-after-fork-only
+	exits '_[eE]xit' | grep -Ev '^(vmm/crash|lib/confine|compare/process_[a-z]+|matrix/keeper|backends/virtiofsd(_become)?)\.c:' | rule _exit-in-crash-and-after-fork-only
 }
 
 result=$(all_rules)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the floors of tests and counts. What is printed is TAP: failures whole, passes only with -v.
 # The last line is "N passed, N failed, N skipped".
-# usage: run.sh [-v] FLOOR...     FLOOR: static unit replay instructions assumptions bare host linux linux-all
+# usage: run.sh [-v] FLOOR...     FLOOR: static unit replay instructions assumptions bare host compare matrix linux linux-all
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -153,6 +153,7 @@ for floor; do
 	bare) floor bare tests/bare/run.sh ;;
 	host) floor host host ;;
 	compare) floor compare tests/compare.sh ;;
+	matrix) floor matrix tests/matrix.sh ;;
 	linux) floor linux linux smoke ;;
 	linux-all) floor linux linux all ;;
 	*)

@@ -1,9 +1,11 @@
+/* #syscalls[console]: write poll */
 #include "vmm/console.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,8 +18,6 @@
 #define JOIN_NS   200000000   /* a writer that has nothing to write ends at once */
 #define GATHER_NS 4000000     /* how long a partial line waits for the rest of it */
 
-static const char panic_words[] = "Kernel panic - not syncing";
-
 struct console {
 	struct console_config cfg;
 	pthread_t thread;
@@ -25,15 +25,13 @@ struct console {
 	pthread_cond_t more, space;
 	char ring[RING_SIZE]; /* written bytes stay: it is the tail as well */
 	uint64_t in, out;     /* bytes ever put in, ever taken out */
-	uint64_t lines;       /* newlines among them */
+	uint64_t lines;       /* writes with a newline among them */
 	bool waiting;         /* the writer sleeps until somebody brings the first byte */
 	bool quit;
 	bool ended; /* the writer is about to return */
-	bool stuck; /* a flush gave up on the reader; the next one does not wait again */
 	bool out_dead, log_dead;
 	_Atomic bool lost; /* what was for the user and could not be written */
-	size_t matched;    /* of panic_words */
-	bool panic_seen;
+	struct console_words words;
 };
 
 /* False: this reader is gone for good. */
@@ -78,21 +76,6 @@ static void write_out(struct console *c, size_t at, size_t n)
 		log_warn("standard output: %s; the rest is lost", strerror(errno));
 }
 
-/* With the lock held.  As it is written, not as it is read: a reset may follow at once. */
-static void scan(struct console *c, char byte)
-{
-	if (c->panic_seen)
-		return;
-	/* No border of the words is a prefix of them but the first letter. */
-	if (byte != panic_words[c->matched])
-		c->matched = 0;
-	if (byte == panic_words[c->matched] && !panic_words[++c->matched]) {
-		c->panic_seen = true;
-		if (c->cfg.panicked)
-			c->cfg.panicked(c->cfg.opaque);
-	}
-}
-
 static void deadline(struct timespec *t, uint64_t ns)
 {
 	clock_gettime(CLOCK_MONOTONIC, t);
@@ -122,6 +105,7 @@ static void gather(struct console *c)
 static void *writer(void *arg)
 {
 	struct console *c = arg;
+	bool gone = false;
 
 	pthread_mutex_lock(&c->lock);
 	for (;;) {
@@ -142,7 +126,11 @@ static void *writer(void *arg)
 			write_out(c, at, n);
 		pthread_mutex_lock(&c->lock);
 		c->out += n;
-		c->stuck = false;
+		if (!c->quit && c->cfg.taken)
+			c->cfg.taken(c->cfg.opaque, n);
+		if (!c->quit && c->cfg.gone && c->out_dead && !gone)
+			c->cfg.gone(c->cfg.opaque);
+		gone |= c->out_dead;
 		pthread_cond_broadcast(&c->space);
 	}
 	c->ended = true;
@@ -168,7 +156,7 @@ struct console *console_new(const struct console_config *cfg, struct err *e)
 	pthread_cond_init(&c->more, &attr);
 	pthread_cond_init(&c->space, &attr);
 	pthread_condattr_destroy(&attr);
-	rc = thread_start(&c->thread, NULL, writer, c);
+	rc = thread_start(&c->thread, NULL, THREAD_CONSOLE, writer, c);
 	if (rc) {
 		err_set(e, rc, "cannot start the console's thread: %s", strerror(-rc));
 		free(c);
@@ -207,18 +195,27 @@ void console_free(struct console *c, unsigned ms)
 
 void console_write(struct console *c, const void *data, size_t len)
 {
-	const char *p = data;
+	size_t room, at, first;
+	bool wake;
 
 	pthread_mutex_lock(&c->lock);
-	for (; len && c->in - c->out < RING_SIZE; p++, len--) {
-		c->ring[c->in++ % RING_SIZE] = *p;
-		scan(c, *p);
-		if (*p == '\n')
-			c->lines++;
-		if (c->waiting || *p == '\n') {
-			c->waiting = false;
-			pthread_cond_signal(&c->more);
-		}
+	room = RING_SIZE - (size_t)(c->in - c->out);
+	len = len < room ? len : room;
+	at = c->in % RING_SIZE;
+	first = len < RING_SIZE - at ? len : RING_SIZE - at;
+	memcpy(c->ring + at, data, first);
+	memcpy(c->ring, (const char *)data + first, len - first);
+	c->in += len;
+	if (c->cfg.noticed)
+		words_read(&c->words, data, len, c->cfg.noticed, c->cfg.opaque);
+	wake = c->waiting && len;
+	if (len && memchr(data, '\n', len)) {
+		c->lines++;
+		wake = true;
+	}
+	if (wake || c->in - c->out >= RING_SIZE / 4) {
+		c->waiting = false;
+		pthread_cond_signal(&c->more);
 	}
 	pthread_mutex_unlock(&c->lock);
 }
@@ -248,23 +245,36 @@ bool console_flush(struct console *c, unsigned ms)
 
 	pthread_mutex_lock(&c->lock);
 	target = c->in;
-	while (c->out < target && !c->stuck) {
+	do {
 		out = c->out;
 		deadline(&until, (uint64_t)ms * 1000000u);
-		while (c->out == out && pthread_cond_timedwait(&c->space, &c->lock, &until) != ETIMEDOUT)
+		while (c->out < target && c->out == out &&
+		       pthread_cond_timedwait(&c->space, &c->lock, &until) != ETIMEDOUT)
 			;
-		c->stuck = c->out == out;
-	}
+	} while (c->out < target && c->out != out);
 	whole = c->out >= target && !c->lost;
 	pthread_mutex_unlock(&c->lock);
 	return whole;
 }
 
+bool console_lost(struct console *c)
+{
+	return c->lost;
+}
+
 void console_watch_again(struct console *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->panic_seen = false;
-	c->matched = 0;
+	words_reset(&c->words);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void console_trouble(struct console *c, enum trouble kind, char line[WORDS_LINE])
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->cfg.noticed)
+		words_end(&c->words, c->cfg.noticed, c->cfg.opaque);
+	snprintf(line, WORDS_LINE, "%s", c->words.line[kind]);
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -7,15 +7,18 @@
 #include <stddef.h>
 
 #include "lib/err.h"
+#include "vmm/console_words.h"
 
 struct console;
 
 struct console_config {
 	int out_fd; /* borrowed, or -1: not shown */
 	int log_fd; /* borrowed, or -1 */
-	/* The text has the kernel's words for a panic.  Called once, by who writes them;
-	 * it must call nothing of this console. */
-	void (*panicked)(void *opaque);
+	/* These must call nothing of this console.  NULL: nobody is told. */
+	words_noticed *noticed; /* by who writes the words */
+	/* By the writer: so many bytes are out, or dropped since nobody reads them ... */
+	void (*taken)(void *opaque, size_t len);
+	void (*gone)(void *opaque); /* ... which it says once */
 	void *opaque;
 };
 
@@ -33,8 +36,11 @@ bool console_wait(struct console *c, unsigned ms);
 /* Waits for all that was written so far to be out; gives up when the reader takes nothing for ms.
  * False: something is lost, or still here. */
 bool console_flush(struct console *c, unsigned ms);
-/* Another life of the guest: its panic is told anew. */
+bool console_lost(struct console *c); /* what was for the reader could not be written; not one that left */
+/* Another life of the guest: its troubles are told anew. */
 void console_watch_again(struct console *c);
+/* The console's line that told of it, or "" where there was none.  A line that has not ended counts. */
+void console_trouble(struct console *c, enum trouble kind, char line[WORDS_LINE]);
 /* Copies the last whole lines, at most size - 1 (not 0) bytes, and ends them with a NUL. */
 size_t console_tail(struct console *c, char *buf, size_t size);
 #endif

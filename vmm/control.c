@@ -1,3 +1,5 @@
+/* #syscalls[setup]: socket bind listen openat flock lstat mkdir
+ * #syscalls[main]: accept4 recvmsg sendmsg recvfrom sendto getsockopt:2==SO_PEERCRED unlink rmdir */
 /* Theory of operation.  A lock on the directory of the VM (or, with --control, on FILE.lock beside the socket)
  * says that its owner lives; whoever holds it may remove a socket that an earlier one left behind.  Requests
  * are few and small, so a connection is read until its line is whole, answered, and closed; one that says
@@ -119,8 +121,10 @@ static json_t *errand_json(const struct errand *r)
 {
 	switch (r->kind) {
 	case ERRAND_SOCKET:
-		return json_pack("{s:s,s:s,s:i}", "what", "socket", "path", r->path, "wait_ms",
-				 (int)r->wait_ms);
+		return json_pack("{s:s,s:s,s:i,s:i}", "what", "socket", "path", r->path, "count", (int)r->count,
+				 "wait_ms", (int)r->wait_ms);
+	case ERRAND_USER:
+		return json_pack("{s:s,s:s,s:i}", "what", "user", "path", r->path, "mtu", (int)r->mtu);
 	case ERRAND_TAP:
 		return json_pack("{s:s,s:s,s:i,s:i}", "what", "tap", "path", r->path, "count", (int)r->count,
 				 "mtu", (int)r->mtu);
@@ -393,6 +397,7 @@ int control_open(struct control **out, struct evloop *loop, const struct control
 	int rc;
 
 	*out = NULL;
+	json_object_seed(0); /* it opens /dev/urandom for its first object, and later nobody may */
 	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
 	c->cfg = *cfg;

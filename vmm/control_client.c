@@ -162,7 +162,7 @@ static unsigned number(const json_t *object, const char *key, unsigned otherwise
 /* False: nothing that this client knows how to do. */
 static bool parse_errands(const json_t *list, struct errands *out)
 {
-	static const char *const what[ERRAND_KINDS] = {"file", "socket", "tap"};
+	static const char *const what[ERRAND_KINDS] = {"file", "socket", "tap", "user"};
 	size_t i;
 	json_t *o;
 
@@ -224,6 +224,25 @@ static json_t *ask(const char *name, const struct sockaddr_un *addr, int argc, c
 	return NULL;
 }
 
+/* Each line of rules is one of the command's. */
+static bool forwards_named(const char *rules, const char *words)
+{
+	char rule[ERRAND_PATH_MAX], wanted[ERRAND_PATH_MAX + 16];
+
+	for (size_t len; *rules; rules += len + (rules[len] == '\n')) {
+		const char *at;
+		size_t n;
+
+		len = strcspn(rules, "\n");
+		snprintf(rule, sizeof(rule), "%.*s", (int)len, rules);
+		n = (size_t)snprintf(wanted, sizeof(wanted), ",hostfwd=%s", rule);
+		at = strstr(words, wanted);
+		if (!at || (at[n] && at[n] != ','))
+			return false;
+	}
+	return true;
+}
+
 /* Who answers may not be the VM any more, and the rights are the caller's: it gets what the command names. */
 static bool named(const struct errand *r, int argc, char *const argv[])
 {
@@ -234,6 +253,8 @@ static bool named(const struct errand *r, int argc, char *const argv[])
 		return false;
 	if (r->kind == ERRAND_TAP)
 		return !strncmp(words, "tap", 3);
+	if (r->kind == ERRAND_USER)
+		return !strncmp(words, "user", 4) && forwards_named(r->path, words);
 	if (r->kind == ERRAND_FILE && !strcmp(r->path, "/dev/vhost-net"))
 		return !strncmp(words, "tap,", 4) && strstr(words, ",vhost");
 	for (const char *at = words; len && (at = strstr(at, r->path)); at++)

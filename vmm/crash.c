@@ -1,3 +1,4 @@
+/* #syscalls[all]: tgkill:0==PID */
 #include "vmm/crash.h"
 
 #include <signal.h>

@@ -8,7 +8,8 @@
 
 struct net_port;
 
-#define MAX_DEVICES (CONFIG_MAX_NETS + CONFIG_MAX_DISKS + CONFIG_MAX_GENERIC + 3)
+/* One of each simple kind; the root and the shares. */
+#define MAX_DEVICES (CONFIG_MAX_NETS + CONFIG_MAX_DISKS + CONFIG_MAX_GENERIC + 3 + 1 + CONFIG_MAX_SHARES)
 
 struct device {
 	char name[16];
@@ -41,6 +42,8 @@ struct devices {
 	struct device *balloon, *console; /* NULL: none */
 	unsigned nstream;
 	struct stream stream[CONFIG_MAX_PORTS];
+	struct virtio_config own_console; /* where nobody asked for one, but a port of ours is needed */
+	unsigned own_port;
 };
 
 /* The next device, "net0". */
@@ -59,6 +62,8 @@ uint64_t hidden_ring_bits(const struct virtio_config *c, bool moves);
 int add_net(struct devices *all, const struct net_options *o, unsigned number, struct err *e);
 int add_disk(struct devices *all, const struct disk_options *o, unsigned number, struct err *e);
 int add_generic(struct devices *all, const struct generic_options *o, unsigned number, struct err *e);
+/* By a socket that is connected already, the function's in any case. */
+int add_connected(struct devices *all, const struct generic_options *o, unsigned number, int fd, struct err *e);
 int add_console(struct devices *all, const struct devices_config *cfg, const struct devices_console *ends,
 		struct err *e);
 

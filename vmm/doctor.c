@@ -86,40 +86,108 @@ static int add_json(json_t *array, const char *name, const struct check *c)
 	return object ? json_array_append_new(array, object) : -1;
 }
 
+/* --ci: what gives a job a KVM that it can use. */
+static int report_mend(FILE *out, json_t *into, enum doctor_ci_kvm kvm)
+{
+	json_t *lines = into ? json_array() : NULL;
+	const char *line;
+	int rc = 0;
+
+	if (!into)
+		fputc('\n', out);
+	for (unsigned state = 0; (line = doctor_ci_mend(kvm, &state));) {
+		if (into)
+			rc |= json_array_append_new(lines, json_string(line));
+		else
+			fprintf(out, "%s\n", line);
+	}
+	return into ? rc | json_object_set_new(into, "mend", lines) : 0;
+}
+
+/* The same facts as an object: usable, service, checks, mend. */
+static int finish_ci(FILE *out, json_t **array, bool failed, bool kvm_fails, enum doctor_ci_kvm kvm)
+{
+	json_t *object = NULL;
+	int rc = 0;
+
+	if (*array) {
+		object = json_pack("{s:b, s:s, s:o}", "usable", !failed, "service", doctor_ci_service(),
+				   "checks", *array);
+		*array = object;
+		if (!object)
+			return -1;
+	}
+	if (kvm_fails)
+		rc = report_mend(out, object, kvm);
+	if (!object)
+		fprintf(out, "\n%s\n",
+			failed ? "Not usable for \"ringlet run\": what is missing or slow above is needed."
+			       : "Usable for \"ringlet run\".");
+	return rc;
+}
+
+struct report {
+	const struct doctor_config *cfg;
+	FILE *out;
+	const char *root;
+	json_t *array; /* NULL: lines */
+	bool failed, broken;
+	bool kvm_fails;
+	enum doctor_ci_kvm kvm;
+};
+
+static void report_check(struct report *r, const struct check_def *def)
+{
+	struct check c = {.status = CHECK_OK};
+
+	def->probe(r->root, &c);
+	if (r->cfg->ci && !def->needed && c.status > CHECK_NOTE)
+		c.status = CHECK_NOTE;
+	if (r->cfg->check)
+		r->failed = c.status != CHECK_OK;
+	else if (def->needed && (c.status == CHECK_MISSING || c.status == CHECK_SLOW))
+		r->failed = true;
+	/* The first that fails says which kind of trouble it is. */
+	if (def->needed && !r->kvm_fails && !strncmp(def->name, "kvm", 3) && c.status != CHECK_OK) {
+		r->kvm_fails = true;
+		r->kvm = c.status == CHECK_SLOW               ? CI_KVM_SLOW
+			 : doctor_exists(r->root, "/dev/kvm") ? CI_KVM_REFUSED
+							      : CI_KVM_ABSENT;
+	}
+	if (r->array)
+		r->broken |= add_json(r->array, def->name, &c) < 0;
+	else if (!r->cfg->check || c.status != CHECK_OK)
+		print_line(r->out, def->name, &c);
+}
+
 int doctor_report(FILE *out, const char *root, const struct doctor_config *cfg)
 {
-	json_t *array = cfg->json ? json_array() : NULL;
-	bool failed = false, broken = cfg->json && !array;
+	const struct check_def *checks = cfg->ci ? doctor_ci_checks : doctor_checks;
+	const size_t n = cfg->ci ? ndoctor_ci_checks : ndoctor_checks;
+	struct report r = {.cfg = cfg, .out = out, .root = root, .array = cfg->json ? json_array() : NULL};
 
+	r.broken = cfg->json && !r.array;
 	assert(!cfg->check || doctor_check_find(cfg->check));
-	for (size_t i = 0; i < ndoctor_checks; i++) {
-		const struct check_def *def = &doctor_checks[i];
-		struct check c = {.status = CHECK_OK};
-		bool ok;
-
-		if (cfg->check && strcmp(cfg->check, def->name) != 0)
-			continue;
-		def->probe(root, &c);
-		ok = c.status == CHECK_OK;
-		if (cfg->check)
-			failed = !ok;
-		else if (def->needed && (c.status == CHECK_MISSING || c.status == CHECK_SLOW))
-			failed = true;
-		if (array)
-			broken |= add_json(array, def->name, &c) < 0;
-		else if (!cfg->check || !ok)
-			print_line(out, def->name, &c);
+	if (cfg->ci && cfg->check) {
+		log_error("doctor: --ci looks at all a job needs, --check at one thing: give one of them");
+		json_decref(r.array);
+		return EXIT_OURSELVES;
 	}
-	if (array) {
-		broken |= json_dumpf(array, out, JSON_INDENT(2)) < 0;
+	for (size_t i = 0; i < n; i++)
+		if (!cfg->check || !strcmp(cfg->check, checks[i].name))
+			report_check(&r, &checks[i]);
+	if (cfg->ci && !r.broken)
+		r.broken = finish_ci(out, &r.array, r.failed, r.kvm_fails, r.kvm) != 0;
+	if (r.array) {
+		r.broken |= json_dumpf(r.array, out, JSON_INDENT(2)) < 0;
 		fputc('\n', out);
-		json_decref(array);
+		json_decref(r.array);
 	}
-	if (fflush(out) || ferror(out) || broken) {
+	if (fflush(out) || ferror(out) || r.broken) {
 		log_error("doctor: the report could not be written");
 		return EXIT_OURSELVES;
 	}
-	return failed ? 1 : 0;
+	return r.failed ? 1 : 0;
 }
 
 int doctor_run(const struct doctor_config *cfg)

@@ -25,6 +25,10 @@ struct check_def {
 extern const struct check_def doctor_checks[];
 extern const size_t ndoctor_checks;
 
+/* What a CI job wants to know; some of them are those above. */
+extern const struct check_def doctor_ci_checks[];
+extern const size_t ndoctor_ci_checks;
+
 const struct check_def *doctor_check_find(const char *name); /* NULL: no such check */
 
 /* For the probes. */
@@ -52,4 +56,5 @@ check_probe check_hugepages_2m, check_hugepages_1g, check_shmem_enabled;
 check_probe check_io_uring, check_memlock, check_nofile, check_cpus;
 check_probe check_tun, check_vhost_net, check_vhost_vsock, check_vhost_scsi, check_vhost_vdpa;
 check_probe check_vduse;
+check_probe check_exits, check_memory, check_virtiofsd, check_user_namespaces, check_clock;
 #endif

@@ -14,8 +14,9 @@
 
 enum errand_kind {
 	ERRAND_FILE,   /* open(path), count times */
-	ERRAND_SOCKET, /* connect(path) */
+	ERRAND_SOCKET, /* connect(path); count 2: and start who connects again (vhost_user_again.h) */
 	ERRAND_TAP,    /* count queues of the tap called path; "": the kernel chooses a name */
+	ERRAND_USER,   /* start a user-mode network; path: its hostfwd= rules, a line each */
 	ERRAND_KINDS
 };
 
@@ -24,7 +25,7 @@ struct errand {
 	char path[ERRAND_PATH_MAX];
 	unsigned count;
 	bool write;       /* file */
-	uint16_t mtu;     /* tap; 0: as it is */
+	uint16_t mtu;     /* tap, user; 0: as it is */
 	unsigned wait_ms; /* socket: how long until somebody listens */
 };
 

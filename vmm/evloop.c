@@ -1,3 +1,5 @@
+/* #syscalls[main,vcpu,data]: epoll_wait epoll_pwait epoll_pwait2 epoll_ctl epoll_create1 eventfd2
+ * timerfd_create timerfd_settime */
 #include "vmm/evloop.h"
 
 #include <errno.h>

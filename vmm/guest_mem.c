@@ -1,3 +1,6 @@
+/* #syscalls[main]: sendfile pread64
+ * #syscalls[setup]: openat memfd_create
+ * #syscalls[vcpu,data]: fallocate:1&FALLOC_FL_PUNCH_HOLE madvise */
 /* Theory of operation: all RAM is one file (memfd, hugetlbfs or a file under path=), mapped in as many
  * pieces as the address map has.  One file, because a vhost-user peer is given each region as
  * (fd, offset) and may well take only eight of them. */

@@ -1,3 +1,4 @@
+/* #syscalls[data]: prctl:0==PR_SET_NAME */
 #include "vmm/loop_thread.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static int create(struct loop_thread *t, int cpu)
 		rc = -pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
 	}
 	if (!rc)
-		rc = thread_start(&t->thread, &attr, loop_main, t);
+		rc = thread_start(&t->thread, &attr, THREAD_DATA, loop_main, t);
 	pthread_attr_destroy(&attr);
 	return rc;
 }

@@ -44,7 +44,10 @@ static int init_devices(struct machine *m, struct err *e)
 {
 	const struct devices_console console = machine_virtio_console(m);
 
-	return devices_open(&m->devices, &m->cfg->dev, &m->mem, &console, e);
+	int rc = devices_open(&m->devices, &m->cfg->dev, &m->mem, &console, e);
+
+	rc = rc ? rc : machine_root_add(m->root, m->devices, e);
+	return rc ? rc : machine_root_watch(m->root, m->loop, machine_on_root_lost, m, e);
 }
 
 /* One that our parent had ignored (nohup, a background job's Ctrl-C) stays so. */
@@ -76,7 +79,8 @@ static int init_loop(struct machine *m, struct err *e)
 	rc = m->signals.fd < 0 ? -errno : evloop_add(m->loop, &m->signals, EPOLLIN);
 	rc = rc ? rc : ev_timer_init(&m->timeout, m->loop, machine_on_timeout);
 	rc = rc ? rc : ev_timer_init(&m->drain, m->loop, machine_on_drain);
-	rc = rc ? rc : ev_timer_init(&m->panic, m->loop, machine_on_panic_timer);
+	rc = rc ? rc : ev_timer_init(&m->boot, m->loop, machine_on_boot_timeout);
+	rc = rc ? rc : ev_timer_init(&m->trouble, m->loop, machine_on_trouble_timer);
 	rc = rc ? rc : ev_timer_init(&m->settle, m->loop, machine_on_settle);
 	return rc ? err_set(e, rc, "event loop: %s", strerror(-rc)) : 0;
 }
@@ -84,8 +88,11 @@ static int init_loop(struct machine *m, struct err *e)
 static int run(struct machine *m, struct err *e)
 {
 	struct rlimit files;
-	int rc = payload_open(&m->payload, m->cfg, e);
+	int rc = sandbox_begin(&m->sandbox, m->cfg, e);
 
+	rc = rc ? rc : machine_result_reserve(m, e);
+	rc = rc ? rc : payload_open(&m->payload, m->cfg, e);
+	rc = rc ? rc : machine_root_start(&m->root, m->cfg, &m->payload.root, e);
 	/* A vCPU takes a file descriptor. */
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max;
@@ -111,8 +118,15 @@ static int run(struct machine *m, struct err *e)
 		if (rc || !machine_again(m) || !machine_settle(m))
 			return rc;
 		machine_instance_free(m);
+		m->value = machine_command_flush(m);
+		if (m->value) {
+			m->outcome = OUTCOME_SIGNAL;
+			return 0;
+		}
+		machine_command_restart(m);
 		m->outcome = OUTCOME_NONE;
 		m->panic_seen = false;
+		memset((void *)m->seen, 0, sizeof(m->seen));
 		guest_mem_clear(&m->mem);
 		console_flush(m->console, FLUSH_MS);
 		console_watch_again(m->console);
@@ -123,54 +137,41 @@ static int run(struct machine *m, struct err *e)
 	}
 }
 
-static void show_tail(struct machine *m)
+/* The console's end, for who has not seen it: with the console on the terminal the user has just read it. */
+static void show_tail(const struct machine *m, const char *tail)
 {
-	char tail[TAIL_BYTES];
-
-	/* With the console on the terminal the user has just read it. */
-	if (!m->cfg->argv || !console_tail(m->console, tail, sizeof(tail)))
+	if (!m->cfg->argv || !*tail)
 		return;
-	fprintf(stderr, "ringlet: the console's last lines:\n%s", tail);
+	fprintf(stderr, "ringlet: the console's last lines:\n%s%s", tail,
+		tail[strlen(tail) - 1] == '\n' ? "" : "\n");
+	if (m->cfg->log)
+		fprintf(stderr, "ringlet: all of it: %s\n", m->cfg->log);
 }
 
 static void fini(struct machine *m)
 {
 	if (m->has_terminal)
 		terminal_fini(&m->terminal);
-	console_free(m->output, FLUSH_MS);
-	console_free(m->console, FLUSH_MS);
+	console_free(m->console, 0); /* it was flushed */
 	if (m->inst)
 		machine_instance_free(m);
 	devices_close(m->devices);
+	machine_command_fini(m); /* when no device calls it any more */
+	machine_root_stop(m->root);
 	control_close(m->control);
+	if (m->kvm_fd >= 0)
+		close(m->kvm_fd);
 	crash_install(NULL);
 	guest_mem_fini(&m->mem);
 	payload_close(&m->payload);
 	ev_timer_fini(&m->timeout);
 	ev_timer_fini(&m->drain);
-	ev_timer_fini(&m->panic);
+	ev_timer_fini(&m->boot);
+	ev_timer_fini(&m->trouble);
 	ev_timer_fini(&m->settle);
 	if (m->signals.fd >= 0)
 		close(m->signals.fd);
 	evloop_free(m->loop);
-}
-
-static int report_stats(struct machine *m)
-{
-	const struct run_config *cfg = m->cfg;
-	struct devices_report devices;
-	int rc = devices_report(m->devices, &devices);
-
-	m->stats.console_bytes = m->console_bytes;
-	m->stats.run_ns = clock_ns(CLOCK_MONOTONIC) - m->started_ns - m->stats.first_run_ns;
-	if (!rc && cfg->stats && !cfg->stats_path)
-		stats_print(&m->stats, &devices, stderr);
-	if (!rc && cfg->stats_path)
-		rc = stats_write_json(&m->stats, &devices, cfg->stats_path);
-	if (rc)
-		log_error("--stats %s: %s", cfg->stats_path ? cfg->stats_path : "", strerror(-rc));
-	devices_report_free(&devices);
-	return rc;
 }
 
 static int dry_run(struct machine *m, const struct config *cfg)
@@ -190,6 +191,8 @@ static int dry_run(struct machine *m, const struct config *cfg)
 		printf("%s\n# kernel: %s (%s)\n# kernel command line: %s\n", line, m->payload.kernel_path,
 		       m->payload.kernel.version[0] ? m->payload.kernel.version : "ELF", m->payload.cmdline);
 	}
+	if (!rc)
+		machine_root_print(m->cfg, &m->payload.root, stdout);
 	payload_close(&m->payload);
 	return rc ? STATUS_FAILED : 0;
 }
@@ -200,17 +203,19 @@ int machine_run(const struct config *cfg)
 		.cfg = &cfg->run,
 		.started_ns = clock_ns(CLOCK_MONOTONIC),
 		.end_lock = PTHREAD_MUTEX_INITIALIZER,
+		.kvm_fd = -1,
 		.mem.fd = -1,
 		.signals.fd = -1,
 		.timeout.watch.fd = -1,
 		.drain.watch.fd = -1,
-		.panic.watch.fd = -1,
+		.boot.watch.fd = -1,
+		.trouble.watch.fd = -1,
 		.settle.watch.fd = -1,
 		.payload = {.kernel.fd = -1, .initrd_fd = -1},
 	};
 	struct err e = {0};
-	char why[256], line[8192];
-	int status;
+	char why[1536], detail[1024], line[8192], tail[TAIL_BYTES] = "";
+	int status, sig;
 
 	if (cfg->run.dry_run)
 		return dry_run(&m, cfg);
@@ -218,27 +223,35 @@ int machine_run(const struct config *cfg)
 		config_print_run(cfg, line, sizeof(line));
 		fprintf(stderr, "# %s\n", line);
 	}
-	if (run(&m, &e)) {
+	if (machine_result_begin(&m, cfg, &e) || run(&m, &e)) {
 		terminal_restore();
 		log_error("%s", e.text);
 		m.outcome = OUTCOME_FAILED;
 	}
-	status = outcome_status(m.outcome, m.value, cfg->run.argv, why, sizeof(why));
-	terminal_restore();
 	if (m.console)
 		console_flush(m.console, FLUSH_MS);
-	if (m.output && !console_flush(m.output, FLUSH_MS)) {
-		log_error("the command's output could not all be written");
+	sig = machine_command_flush(&m);
+	if (sig) {
+		m.outcome = OUTCOME_SIGNAL;
+		m.value = sig;
+	}
+	machine_judge(&m);
+	machine_detail(&m, &e, detail, sizeof(detail));
+	status = outcome_status(m.outcome, m.value, cfg->run.argv, detail, why, sizeof(why));
+	terminal_restore();
+	if (m.command.unread) {
+		snprintf(why, sizeof(why), "the command's output could not all be written");
 		status = status ? status : STATUS_FAILED;
 	}
-	if (why[0])
+	if (why[0] && m.outcome != OUTCOME_FAILED)
 		log_msg(LOG_ERROR, "%s", why);
 	if (m.inst &&
 	    (status == STATUS_NO_ANSWER ||
-	     (m.outcome != OUTCOME_POWER_OFF && m.outcome != OUTCOME_ANSWER && m.outcome != OUTCOME_QUIT)))
-		show_tail(&m);
-	m.stats.status = status;
-	if (m.inst && (cfg->run.stats || cfg->run.stats_path) && report_stats(&m) && !status)
+	     (m.outcome != OUTCOME_POWER_OFF && m.outcome != OUTCOME_ANSWER && m.outcome != OUTCOME_QUIT))) {
+		console_tail(m.console, tail, sizeof(tail));
+		show_tail(&m, tail);
+	}
+	if (machine_result_end(&m, cfg, status, why, tail[0] ? tail : NULL) && !status)
 		status = STATUS_FAILED;
 	fini(&m);
 	return status;

@@ -8,7 +8,7 @@
 #include "vmm/devices_parts.h"
 
 _Static_assert(SOCKET_PORT_CHUNK >= CONSOLE_CHUNK_MAX, "what a port puts out at a time fits its socket");
-_Static_assert(1 + CONFIG_MAX_PORTS <= CONSOLE_PORTS_MAX, "the console has as many ports as may be asked for");
+_Static_assert(2 + CONFIG_MAX_PORTS <= CONSOLE_PORTS_MAX, "the console has as many ports as may be asked for");
 
 static void stream_output(void *opaque, const void *data, size_t len)
 {
@@ -66,36 +66,61 @@ static int open_stream(struct devices *all, const struct port_options *o, const 
 	return 0;
 }
 
+size_t devices_port_input(struct devices *all, const void *data, size_t len)
+{
+	return virtio_console_input(all->console->virtio, all->own_port, data, len);
+}
+
+/* What the device is, by what was asked for and what we need. */
+static const struct virtio_config *virtio_of(struct devices *all, const struct devices_config *cfg)
+{
+	if (cfg->console.on)
+		return &cfg->console.virtio;
+	all->own_console =
+		(struct virtio_config){.transport = cfg->transport, .event_idx = true, .indirect = true};
+	return &all->own_console;
+}
+
 int add_console(struct devices *all, const struct devices_config *cfg, const struct devices_console *ends,
 		struct err *e)
 {
-	struct device *d = next_device(all, &cfg->console.virtio, "console", 0);
-	struct console_port_config port[1 + CONFIG_MAX_PORTS] = {{
-		.console = true,
-		.output = ends->output,
-		.ready = ends->ready,
-		.room = ends->room,
-		.opaque = ends->opaque,
-	}};
+	const struct virtio_config *virtio = virtio_of(all, cfg);
+	struct device *d = next_device(all, virtio, "console", 0);
+	struct console_port_config port[2 + CONFIG_MAX_PORTS];
 	struct console_device_config c = {
 		.name = d->name,
 		.mem = all->mem,
-		.nports = 1 + cfg->nport,
 		.port = port,
 		.multiport = true, /* what is typed while the guest starts is kept */
-		.hidden = hidden_ring_bits(&cfg->console.virtio, false),
+		.hidden = hidden_ring_bits(virtio, false),
 	};
 	int rc = start_threads(d, 1, &c.loop, e);
 
 	if (rc)
 		return rc;
+	if (cfg->console.on)
+		port[c.nports++] = (struct console_port_config){
+			.console = true,
+			.output = ends->output,
+			.ready = ends->ready,
+			.room = ends->room,
+			.opaque = ends->opaque,
+		};
 	for (unsigned i = 0; i < cfg->nport; i++)
-		port[1 + i] = (struct console_port_config){
+		port[c.nports++] = (struct console_port_config){
 			.name = cfg->port[i].name,
 			.output = stream_output,
 			.ready = stream_ready,
 			.room = stream_room,
 			.opaque = &all->stream[i],
+		};
+	all->own_port = c.nports;
+	if (ends->port)
+		port[c.nports++] = (struct console_port_config){
+			.name = ends->port,
+			.output = ends->port_output,
+			.room = ends->port_room,
+			.opaque = ends->opaque,
 		};
 	d->virtio = virtio_console_new(&c, e);
 	all->console = d;

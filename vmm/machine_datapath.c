@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/confine.h"
 #include "vmm/config_options.h"
 #include "vmm/devices_parts.h"
 
@@ -133,6 +134,11 @@ static int check_fds(const struct device *d, const struct devices_config *dev, c
 	struct errands now = {0};
 
 	errands_of(d, dev, &now);
+	if (!fds->n && errands_count(&now) && confine_is_on())
+		return err_set(e, -EPERM,
+			       "%s: a VM in its sandbox opens nothing, and the client has passed nothing\n"
+			       "Use the ringlet ctl of the same version, or start the VM with --sandbox off",
+			       d->name);
 	if (!fds->n || fds->n == errands_count(&now))
 		return 0;
 	return err_set(e, -EAGAIN, "%s: it was changed meanwhile and takes other descriptors; try again",

@@ -161,7 +161,7 @@ int devices_open(struct devices **out, const struct devices_config *cfg, struct 
 		rc = add_net(all, &cfg->net[i], i, e);
 	for (unsigned i = 0; !rc && i < cfg->ngeneric; i++)
 		rc = add_generic(all, &cfg->generic[i], number[cfg->generic[i].kind]++, e);
-	if (!rc && cfg->console.on)
+	if (!rc && (cfg->console.on || console->port))
 		rc = add_console(all, cfg, console, e);
 	if (!rc && cfg->rng.on)
 		rc = add_rng(all, &cfg->rng, e);
@@ -292,7 +292,8 @@ size_t devices_input(struct devices *all, const void *data, size_t len)
 
 void devices_console_room(struct devices *all)
 {
-	virtio_console_room(all->console->virtio, 0);
+	if (all->console)
+		virtio_console_room(all->console->virtio, 0);
 }
 
 int devices_resize_disk(struct devices *all, const char *name, struct err *e)

@@ -27,6 +27,11 @@ struct devices_console {
 	void (*room)(void *opaque);
 	void *opaque;
 	const struct control *control; /* beside its socket are those of ports without a path */
+	/* A named port for ourselves, in the same device, which is there for it alone where nobody asked for a
+	 * console.  NULL: none.  On a data thread, with opaque. */
+	const char *port;
+	void (*port_output)(void *opaque, const void *data, size_t len);
+	void (*port_room)(void *opaque); /* devices_port_input() would take more */
 };
 
 /* Opens what backends need and starts the data threads.  cfg, mem and console must outlive it. */
@@ -51,6 +56,8 @@ unsigned devices_count_mmio(const struct devices *d); /* for ACPI */
 /* Console input: any thread.  Bytes taken. */
 size_t devices_input(struct devices *d, const void *data, size_t len);
 void devices_console_room(struct devices *d); /* ready() would say yes again */
+/* ... and for our own port. */
+size_t devices_port_input(struct devices *d, const void *data, size_t len);
 
 /* What a person asked for by name: 0, or -errno with a sentence. */
 int devices_resize_disk(struct devices *d, const char *name, struct err *e); /* NULL: all disks */

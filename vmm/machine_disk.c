@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include "backends/file_disk.h"
+#include "backends/file_uring.h"
 #include "backends/vhost_user.h"
 #include "backends/vhost_vdpa.h"
 #include "devices/blk/blk.h"
 #include "devices/blk/disk.h"
+#include "lib/confine.h"
 #include "vmm/devices_parts.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -51,11 +53,13 @@ static int serve(struct devices *all, struct device *d, const struct disk_option
 		 struct evloop *loop, struct errand_fds *given, struct served *s, struct err *e)
 {
 	int fd = given ? errand_take(given) : -1;
+	int again = given && o->kind == DISK_VHOST_USER ? errand_take(given) : -1;
 	const int *const taken = fd >= 0 ? &fd : NULL;
 	const struct vhost_user_config user = {
 		.name = d->name,
 		.path = o->remote.path,
 		.fd = taken,
+		.again = again >= 0 ? &again : NULL,
 		.server = o->remote.server,
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
@@ -90,6 +94,8 @@ static int serve(struct devices *all, struct device *d, const struct disk_option
 	}
 	if (rc && taken)
 		close(fd);
+	if (rc && again >= 0)
+		close(again);
 	return rc;
 }
 
@@ -119,6 +125,9 @@ int add_disk(struct devices *all, const struct disk_options *o, unsigned number,
 	d->disk_options = o;
 	if (rc)
 		return rc;
+	/* Also for a disk that a live change may bring; without a ring it is served all the same. */
+	if (o->aio != DISK_AIO_SYNC && !file_uring_allowed())
+		file_uring_reserve(o->queues, c.queue_size);
 	rc = serve(all, d, o, o->queues, loops[0], NULL, &s, e);
 	if (rc)
 		return o->kind == DISK_VDPA ? rc : err_prefix(e, "--disk");
@@ -144,7 +153,7 @@ void move_disk_errands(const struct disk_options *o, struct errands *out)
 
 	*r = (struct errand){
 		.kind = kind[o->kind],
-		.count = 1,
+		.count = o->kind == DISK_VHOST_USER && confine_is_on() ? 2 : 1,
 		.write = !o->read_only,
 		.wait_ms = o->remote.wait_ms,
 	};

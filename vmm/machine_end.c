@@ -1,5 +1,6 @@
 /* How the guest ends, and who says so. */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -10,7 +11,10 @@
 #include "vmm/machine_parts.h"
 
 #define SETTLE_MS      50
-#define PANIC_GRACE_MS 3000 /* for a kernel without pvpanic to print the rest and reset */
+#define PANIC_GRACE_MS 3000      /* for a kernel without pvpanic to print the rest and reset */
+#define OOPS_GRACE_MS  1000      /* to print the rest, or to panic of it */
+#define TAINT_DIED     (1u << 7) /* Linux: include/linux/panic.h */
+#define TAINT_LOCKUP   (1u << 14)
 
 bool machine_again(const struct machine *m)
 {
@@ -20,7 +24,8 @@ bool machine_again(const struct machine *m)
 
 static bool is_final(enum outcome outcome)
 {
-	return outcome == OUTCOME_TIMEOUT || outcome == OUTCOME_SIGNAL || outcome == OUTCOME_QUIT;
+	return outcome == OUTCOME_TIMEOUT || outcome == OUTCOME_BOOT_HANG || outcome == OUTCOME_SIGNAL ||
+	       outcome == OUTCOME_QUIT;
 }
 
 void machine_end(struct machine *m, enum outcome outcome, int value)
@@ -69,7 +74,12 @@ void machine_on_platform(void *opaque, enum platform_event event, uint8_t value)
 		end_by_reset(m, OUTCOME_RESET);
 		break;
 	case PLATFORM_EXIT:
-		machine_end(m, OUTCOME_ANSWER, value);
+		/* For guests without our init.  The command's answer is its own, not what somebody wrote to a
+		 * port. */
+		if (m->command.channel)
+			machine_end(m, OUTCOME_NO_ANSWER, 0);
+		else
+			machine_end(m, OUTCOME_ANSWER, value);
 		break;
 	case PLATFORM_PANIC:
 		m->panic_seen = true;
@@ -110,23 +120,78 @@ void machine_on_vcpu_ended(void *opaque, unsigned index, enum vcpu_next why)
 	}
 }
 
-void machine_on_panic_words(void *opaque)
+void machine_on_trouble(void *opaque, enum trouble kind)
 {
 	struct machine *m = opaque;
 
-	m->panic_seen = true;
-	if (m->cfg->panic != PANIC_HANG)
-		ev_timer_arm(&m->panic, PANIC_GRACE_MS);
+	m->seen[kind] = true;
+	if (kind == TROUBLE_PANIC) {
+		m->panic_seen = true;
+		if (m->cfg->panic != PANIC_HANG)
+			ev_timer_arm(&m->trouble, PANIC_GRACE_MS);
+	} else if (m->cfg->oops == OOPS_FAIL && !m->panic_seen) {
+		ev_timer_arm(&m->trouble, OOPS_GRACE_MS);
+	}
 }
 
-void machine_on_panic_timer(struct ev_timer *t)
+void machine_on_trouble_timer(struct ev_timer *t)
 {
-	end_by_panic(container_of(t, struct machine, panic));
+	struct machine *m = container_of(t, struct machine, trouble);
+
+	if (m->panic_seen)
+		end_by_panic(m);
+	else
+		machine_end(m, m->seen[TROUBLE_OOPS] ? OUTCOME_OOPS : OUTCOME_SOFT_LOCKUP, 0);
+}
+
+void machine_judge(struct machine *m)
+{
+	const uint32_t taint = m->command.answer_ns ? m->command.how.taint : 0;
+
+	if (m->outcome == OUTCOME_POWER_OFF && m->cfg->argv)
+		m->outcome = OUTCOME_NO_ANSWER;
+	if (m->outcome != OUTCOME_ANSWER && m->outcome != OUTCOME_POWER_OFF && m->outcome != OUTCOME_NO_ANSWER)
+		return;
+	if (m->seen[TROUBLE_PANIC] && m->cfg->panic == PANIC_EXIT)
+		m->outcome = OUTCOME_PANIC;
+	else if (m->cfg->oops == OOPS_FAIL && (m->seen[TROUBLE_OOPS] || taint & TAINT_DIED))
+		m->outcome = OUTCOME_OOPS;
+	else if (m->cfg->oops == OOPS_FAIL && (m->seen[TROUBLE_LOCKUP] || taint & TAINT_LOCKUP))
+		m->outcome = OUTCOME_SOFT_LOCKUP;
+}
+
+void machine_detail(struct machine *m, const struct err *e, char *text, size_t size)
+{
+	char line[WORDS_LINE] = "";
+
+	snprintf(text, size, "%s", m->outcome == OUTCOME_FAILED ? e->text : "");
+	if (m->outcome == OUTCOME_NO_ANSWER)
+		snprintf(text, size, "%s", *m->command.broken ? m->command.broken : m->command.complaint);
+	if (m->outcome == OUTCOME_PANIC)
+		console_trouble(m->console, TROUBLE_PANIC, line);
+	if (m->outcome == OUTCOME_OOPS)
+		console_trouble(m->console, TROUBLE_OOPS, line);
+	if (m->outcome == OUTCOME_SOFT_LOCKUP)
+		console_trouble(m->console, TROUBLE_LOCKUP, line);
+	if (*line)
+		snprintf(text, size, "%s", line);
+	else if (m->outcome == OUTCOME_OOPS || m->outcome == OUTCOME_SOFT_LOCKUP)
+		snprintf(text, size, "its taint says so (%#x)", m->command.how.taint);
 }
 
 void machine_on_timeout(struct ev_timer *t)
 {
 	machine_end(container_of(t, struct machine, timeout), OUTCOME_TIMEOUT, 0);
+}
+
+void machine_on_root_lost(void *opaque)
+{
+	machine_end(opaque, OUTCOME_BACK_END_LOST, 0);
+}
+
+void machine_on_boot_timeout(struct ev_timer *t)
+{
+	machine_end(container_of(t, struct machine, boot), OUTCOME_BOOT_HANG, 0);
 }
 
 void machine_on_settle(struct ev_timer *t)
@@ -158,6 +223,17 @@ void machine_power_button(struct machine *m)
 	v->ops->irq_line(v, LAYOUT_GSI_POWER, false);
 }
 
+/* To the command, as if it ran here.  A guest that has none yet, or no more, just ends. */
+static void forward_signal(struct machine *m, int sig)
+{
+	if (!channel_signal(m->command.channel, sig)) {
+		machine_end(m, OUTCOME_SIGNAL, sig);
+		return;
+	}
+	m->asked = true;
+	log_msg(LOG_WARN, "%s: passed on to the command; once more ends the guest at once", strsignal(sig));
+}
+
 void machine_on_signal(struct ev_watch *w, uint32_t events)
 {
 	struct machine *m = container_of(w, struct machine, signals);
@@ -168,6 +244,10 @@ void machine_on_signal(struct ev_watch *w, uint32_t events)
 		return;
 	if (info.ssi_signo == SIGHUP || info.ssi_signo == SIGQUIT || m->asked) {
 		machine_end(m, OUTCOME_SIGNAL, (int)info.ssi_signo);
+		return;
+	}
+	if (m->cfg->argv) {
+		forward_signal(m, (int)info.ssi_signo);
 		return;
 	}
 	m->asked = true;

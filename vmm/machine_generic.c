@@ -4,6 +4,7 @@
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/vhost_scsi.h"
 #include "backends/vhost_user.h"
@@ -39,12 +40,14 @@ static int by_scsi(struct device *d, const struct generic_options *o, struct gen
 	return c->datapath ? 0 : e->code;
 }
 
-static int by_vhost_user(struct device *d, const struct generic_options *o, struct generic_config *c,
+/* fd: connected already, and -1 once it is somebody else's; or NULL. */
+static int by_vhost_user(struct device *d, const struct generic_options *o, int *fd, struct generic_config *c,
 			 struct err *e)
 {
 	const struct vhost_user_config v = {
 		.name = d->name,
 		.path = o->remote.path,
+		.fd = fd,
 		.server = o->remote.server,
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
@@ -54,10 +57,14 @@ static int by_vhost_user(struct device *d, const struct generic_options *o, stru
 		.loop = c->loop,
 	};
 
-	return vhost_user_new(&c->datapath, &v, e);
+	int rc = vhost_user_new(&c->datapath, &v, e);
+
+	if (!rc && fd)
+		*fd = -1;
+	return rc;
 }
 
-static int by_fs(struct device *d, const struct generic_options *o, struct virtio_fs_config *fs,
+static int by_fs(struct device *d, const struct generic_options *o, int *fd, struct virtio_fs_config *fs,
 		 struct generic_config *c, struct err *e)
 {
 	const unsigned nrequest = o->queues ? o->queues : 1;
@@ -69,7 +76,7 @@ static int by_fs(struct device *d, const struct generic_options *o, struct virti
 	c->nqueues = FS_FIXED_QUEUES + nrequest;
 	c->config = fs;
 	c->config_len = sizeof(*fs);
-	return by_vhost_user(d, o, c, e);
+	return by_vhost_user(d, o, fd, c, e);
 }
 
 static int by_any(struct device *d, const struct generic_options *o, struct generic_config *c, struct err *e)
@@ -79,10 +86,10 @@ static int by_any(struct device *d, const struct generic_options *o, struct gene
 	c->nqueues = o->queues;
 	c->config = o->config_len ? o->config : NULL;
 	c->config_len = o->config_len;
-	return by_vhost_user(d, o, c, e);
+	return by_vhost_user(d, o, NULL, c, e);
 }
 
-int add_generic(struct devices *all, const struct generic_options *o, unsigned number, struct err *e)
+static int add(struct devices *all, const struct generic_options *o, unsigned number, int *fd, struct err *e)
 {
 	static const char *const kinds[] = {"vsock", "scsi", "fs", "device"}; /* enum generic_kind */
 	struct device *d = next_device(all, &o->virtio, kinds[o->kind], number);
@@ -106,7 +113,7 @@ int add_generic(struct devices *all, const struct generic_options *o, unsigned n
 		rc = by_scsi(d, o, &c, e);
 		break;
 	case GENERIC_FS:
-		rc = by_fs(d, o, &fs, &c, e);
+		rc = by_fs(d, o, fd, &fs, &c, e);
 		break;
 	case GENERIC_VHOST_USER:
 		rc = by_any(d, o, &c, e);
@@ -120,4 +127,18 @@ int add_generic(struct devices *all, const struct generic_options *o, unsigned n
 	if (!d->virtio)
 		c.datapath->ops->destroy(c.datapath);
 	return d->virtio ? 0 : e->code;
+}
+
+int add_generic(struct devices *all, const struct generic_options *o, unsigned number, struct err *e)
+{
+	return add(all, o, number, NULL, e);
+}
+
+int add_connected(struct devices *all, const struct generic_options *o, unsigned number, int fd, struct err *e)
+{
+	int rc = add(all, o, number, &fd, e);
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }

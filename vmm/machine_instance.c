@@ -1,5 +1,6 @@
 /* One life of the guest. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,11 @@ static int init_serials(struct machine *m, struct vm_instance *inst, struct err 
 	inst->com1.send = machine_on_com1;
 	inst->com1.room = machine_on_room;
 	inst->com2.send = machine_on_com2;
+	inst->com2.room = machine_on_com2_room;
 	rc = rc ? rc : bus_map(&inst->pio, &inst->com1.pio);
 	rc = rc ? rc : bus_map(&inst->mmio, &inst->com1.mmio);
 	rc = rc ? rc : v->ops->irq_attach(v, LAYOUT_GSI_COM1, inst->com1.irq_fd);
-	if (!rc && m->output) {
+	if (!rc && m->command.channel) {
 		rc = bus_map(&inst->pio, &inst->com2.pio);
 		rc = rc ? rc : v->ops->irq_attach(v, LAYOUT_GSI_COM2, inst->com2.irq_fd);
 	}
@@ -35,7 +37,7 @@ static int init_serials(struct machine *m, struct vm_instance *inst, struct err 
 		inst->com1.shadow = &inst->shadow.shadow;
 	vm_coalesce(&inst->vm, true, LAYOUT_COM1, 1, true);
 	vm_coalesce(&inst->vm, false, LAYOUT_UART_MMIO, 1, true);
-	if (m->output)
+	if (m->command.channel)
 		vm_coalesce(&inst->vm, true, LAYOUT_COM2, 1, true);
 	return 0;
 }
@@ -95,7 +97,7 @@ static int load(struct machine *m, struct vm_instance *inst, struct err *e)
 	CLEANUP_FREE uint32_t *ids = calloc(m->cfg->cpu.n, sizeof(*ids));
 	struct acpi_config acpi = {.ncpus = m->cfg->cpu.n,
 				   .apic_id = ids,
-				   .com2 = m->output,
+				   .com2 = m->command.channel,
 				   .nvirtio_mmio = devices_count_mmio(m->devices)};
 	uint8_t bits = cpu_model_phys_bits(inst->model);
 	struct boot_entry entry;
@@ -152,9 +154,11 @@ int machine_instance_new(struct machine *m, struct err *e)
 	m->inst = inst;
 	bus_init(&inst->pio);
 	bus_init(&inst->mmio);
-	rc = vm_init(&inst->vm, e);
+	rc = vm_init_from(&inst->vm, m->kvm_fd, e);
 	if (rc)
 		return rc;
+	if (m->cfg->reboot == REBOOT_AGAIN && m->kvm_fd < 0)
+		m->kvm_fd = fcntl(inst->vm.kvm_fd, F_DUPFD_CLOEXEC, 0);
 	rc = vm_map_mem(&inst->vm, &m->mem, e);
 	if (rc)
 		return rc;
@@ -199,8 +203,16 @@ int machine_instance_run(struct machine *m, struct err *e)
 	int rc = 0;
 
 	ev_timer_arm(&m->drain, DRAIN_BUSY_MS);
-	for (unsigned i = 0; !rc && i < inst->nvcpus; i++)
+	/* The threads wait: nothing of the guest runs before all are locked up. */
+	for (unsigned i = 0; !rc && i < inst->nvcpus; i++) {
+		vcpu_pause(&inst->vcpu[i]);
 		rc = vcpu_start(&inst->vcpu[i], e);
+	}
+	rc = rc ? rc : sandbox_enter(&m->sandbox, e);
+	for (unsigned i = 0; !rc && i < inst->nvcpus; i++)
+		vcpu_resume(&inst->vcpu[i]);
+	if (!rc && m->cfg->boot_timeout_ms)
+		ev_timer_arm(&m->boot, m->cfg->boot_timeout_ms);
 	if (!rc)
 		evloop_run(m->loop);
 	ev_timer_arm(&m->drain, 0);
@@ -213,7 +225,8 @@ int machine_instance_run(struct machine *m, struct err *e)
 	for (unsigned i = 0; i < inst->nvcpus; i++)
 		vcpu_join(&inst->vcpu[i]);
 	m->stats.coalesced += vm_coalesced_drain(&inst->vm, machine_queued_write, inst);
-	ev_timer_arm(&m->panic, 0);
+	ev_timer_arm(&m->trouble, 0);
+	ev_timer_arm(&m->boot, 0);
 	machine_count(m, &m->stats);
 	return rc;
 }

@@ -53,28 +53,18 @@ static void on_virtio_console(void *opaque, const void *data, size_t len)
 	console_write(m->console, data, len);
 }
 
-void machine_on_com2(void *opaque, const void *data, size_t len)
+bool machine_on_ready(void *opaque)
 {
 	struct machine *m = opaque;
 
-	console_write(m->output, data, len);
-}
-
-static bool consoles_ready(struct machine *m, unsigned ms)
-{
-	return console_wait(m->console, ms) && (!m->output || console_wait(m->output, ms));
-}
-
-bool machine_on_ready(void *opaque)
-{
-	return consoles_ready(opaque, 50);
+	return console_wait(m->console, 50);
 }
 
 static bool on_virtio_console_ready(void *opaque)
 {
 	struct machine *m = opaque;
 
-	if (consoles_ready(m, 0))
+	if (console_wait(m->console, 0))
 		return true;
 	m->output_held = true;
 	ev_timer_arm(&m->drain, DRAIN_BUSY_MS);
@@ -102,7 +92,7 @@ void machine_on_drain(struct ev_timer *t)
 	struct machine *m = container_of(t, struct machine, drain);
 	unsigned n = 0;
 
-	if (consoles_ready(m, 0)) {
+	if (console_wait(m->console, 0)) {
 		n = vm_coalesced_drain(&m->inst->vm, machine_queued_write, m->inst);
 		if (atomic_exchange(&m->output_held, false))
 			devices_console_room(m->devices);
@@ -122,7 +112,7 @@ int machine_init_consoles(struct machine *m, struct err *e)
 {
 	struct console_config c = {.out_fd = m->cfg->argv ? -1 : STDOUT_FILENO,
 				   .log_fd = -1,
-				   .panicked = machine_on_panic_words,
+				   .noticed = machine_on_trouble,
 				   .opaque = m};
 
 	if (m->cfg->log) {
@@ -134,14 +124,7 @@ int machine_init_consoles(struct machine *m, struct err *e)
 	m->console = console_new(&c, e);
 	if (!m->console)
 		return e->code;
-	if (m->cfg->argv) {
-		struct console_config o = {.out_fd = STDOUT_FILENO, .log_fd = -1};
-
-		m->output = console_new(&o, e);
-		if (!m->output)
-			return e->code;
-	}
-	return 0;
+	return machine_command_init(m, e);
 }
 
 int machine_init_terminal(struct machine *m, struct err *e)
@@ -149,7 +132,7 @@ int machine_init_terminal(struct machine *m, struct err *e)
 	struct terminal_config t = {.input = on_input, .key = on_key, .opaque = m};
 	int rc;
 
-	if (m->cfg->argv) /* the command has no input */
+	if (m->cfg->argv) /* what input there is, is the command's */
 		return 0;
 	rc = terminal_init(&m->terminal, m->loop, &t);
 	if (rc)
@@ -160,11 +143,14 @@ int machine_init_terminal(struct machine *m, struct err *e)
 
 struct devices_console machine_virtio_console(struct machine *m)
 {
-	return (struct devices_console){
+	struct devices_console ends = {
 		.output = on_virtio_console,
 		.ready = on_virtio_console_ready,
 		.room = on_virtio_console_room,
 		.opaque = m,
 		.control = m->control,
 	};
+
+	machine_command_port(m, &ends);
+	return ends;
 }

@@ -9,12 +9,14 @@
 
 #include "backends/null_port.h"
 #include "backends/tap.h"
+#include "backends/tap_watch.h"
 #include "backends/user_net.h"
 #include "backends/vhost_net.h"
 #include "backends/vhost_user.h"
 #include "backends/vhost_vdpa.h"
 #include "devices/net/net.h"
 #include "lib/cleanup.h"
+#include "lib/confine.h"
 #include "lib/log.h"
 #include "vmm/devices_parts.h"
 
@@ -40,10 +42,13 @@ static uint64_t hidden_net_bits(const struct net_options *o)
 	return hidden;
 }
 
-static int open_user(const struct net_options *o, struct net_port **port, struct err *e)
+static bool take(struct errand_fds *given, unsigned n, int *fd);
+
+static int open_user(const struct net_options *o, struct errand_fds *given, struct net_port **port,
+		     struct err *e)
 {
 	CLEANUP_FREE struct user_net_config *c = calloc(1, sizeof(*c));
-	int rc;
+	int rc, fd;
 
 	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -55,7 +60,13 @@ static int open_user(const struct net_options *o, struct net_port **port, struct
 		if (rc)
 			return rc;
 	}
-	*port = user_net_new(c, e);
+	if (take(given, 1, &fd)) {
+		*port = user_net_adopt(c, fd, e);
+		if (!*port)
+			close(fd);
+	} else {
+		*port = user_net_new(c, e);
+	}
 	return *port ? 0 : e->code;
 }
 
@@ -138,12 +149,13 @@ static int serve_by_vhost_user(struct devices *all, struct device *d, const stru
 			       unsigned npairs, struct evloop *loop, struct errand_fds *given, struct served *s,
 			       struct err *e)
 {
-	int fd;
-	const bool taken = take(given, 1, &fd);
+	int fd, again;
+	const bool taken = take(given, 1, &fd), has_again = taken && (again = errand_take(given)) >= 0;
 	const struct vhost_user_config c = {
 		.name = d->name,
 		.path = o->remote.path,
 		.fd = taken ? &fd : NULL,
+		.again = has_again ? &again : NULL,
 		.server = o->remote.server,
 		.wait_ms = o->remote.wait_ms,
 		.reconnect_ms = o->remote.reconnect_ms,
@@ -159,6 +171,8 @@ static int serve_by_vhost_user(struct devices *all, struct device *d, const stru
 
 	if (rc && taken)
 		close(fd);
+	if (rc && has_again)
+		close(again);
 	return rc ? rc : ports_of(npairs, s, e);
 }
 
@@ -214,7 +228,7 @@ static int serve(struct devices *all, struct device *d, const struct net_options
 		rc = open_tap(o, npairs, given, s->port, e);
 	} else if (o->kind == NET_USER) {
 		s->own_ports = true;
-		rc = open_user(o, &s->port[0], e);
+		rc = open_user(o, given, &s->port[0], e);
 	} else if (o->kind == NET_VHOST_USER) {
 		rc = serve_by_vhost_user(all, d, o, npairs, loop, given, s, e);
 	} else {
@@ -256,6 +270,7 @@ int add_net(struct devices *all, const struct net_options *o, unsigned number, s
 	int rc;
 
 	d->net = o;
+	tap_watch_reserve(); /* also for a tap that a live change may bring */
 	if (o->has_mac)
 		memcpy(c.mac, o->mac, sizeof(c.mac));
 	rc = start_threads(d, o->queues, loops, e);
@@ -304,7 +319,18 @@ void move_net_errands(const struct device *d, const struct net_options *o, struc
 	if (o->kind == NET_TAP && !same_taps(d, &live))
 		errand(out, ERRAND_TAP, live.ifname, npairs)->mtu = live.mtu;
 	if (o->kind == NET_VHOST_USER)
-		errand(out, ERRAND_SOCKET, o->remote.path, 1)->wait_ms = o->remote.wait_ms;
+		errand(out, ERRAND_SOCKET, o->remote.path, confine_is_on() ? 2 : 1)->wait_ms =
+			o->remote.wait_ms;
+	if (o->kind == NET_USER && confine_is_on()) {
+		struct errand *r = errand(out, ERRAND_USER, "", 1);
+
+		for (unsigned i = 0; i < o->nhostfwd; i++) {
+			const size_t len = strlen(r->path);
+
+			snprintf(r->path + len, sizeof(r->path) - len, "%s%s", i ? "\n" : "", o->hostfwd[i]);
+		}
+		r->mtu = live.mtu;
+	}
 	if (o->kind == NET_VDPA)
 		errand(out, ERRAND_FILE, o->remote.path, 1);
 	if (o->vhost)

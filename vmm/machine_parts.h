@@ -25,11 +25,14 @@
 #include "vmm/kvm/shadow.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/machine_command.h"
 #include "vmm/machine_devices.h"
+#include "vmm/machine_root.h"
 #include "vmm/outcome.h"
 #include "vmm/payload.h"
 #include "vmm/pci.h"
 #include "vmm/platform.h"
+#include "vmm/sandbox.h"
 #include "vmm/serial.h"
 #include "vmm/stats.h"
 #include "vmm/terminal.h"
@@ -50,17 +53,20 @@ struct vm_instance {
 
 struct machine {
 	const struct run_config *cfg;
+	struct sandbox sandbox;
+	int kvm_fd; /* for the lives after the first, or -1 */
 	struct payload payload;
 	struct guest_mem mem;
 	struct evloop *loop;
-	struct console *console; /* ttyS0: kernel log, or the whole terminal */
-	struct console *output;  /* ttyS1: the command's output; NULL without a command */
+	struct console *console; /* kernel log, or the whole terminal */
+	struct machine_command command;
 	struct terminal terminal;
 	bool has_terminal;
 	struct ev_watch signals;
-	struct ev_timer timeout, drain, panic, settle;
+	struct ev_timer timeout, boot, drain, trouble, settle;
 	struct vm_instance *inst;
 	struct devices *devices;
+	struct machine_root *root; /* what serves --root and --share; NULL: nothing */
 	struct control *control;
 	bool paused;
 	_Atomic bool output_held; /* the virtio console waits for room in ours */
@@ -69,10 +75,12 @@ struct machine {
 	enum outcome outcome;
 	int value;
 	_Atomic bool panic_seen;
-	_Atomic bool asked; /* the power button was pressed */
+	_Atomic bool seen[TROUBLES]; /* on the console, in this life */
+	_Atomic bool asked;          /* the power button was pressed */
 	uint64_t console_bytes;
-	unsigned quiet; /* looks at the ring, in a row, that found nothing */
-	uint64_t started_ns;
+	unsigned quiet;               /* looks at the ring, in a row, that found nothing */
+	uint64_t started_ns, exec_ns; /* CLOCK_MONOTONIC: main(), exec() */
+	struct timespec exec_date;    /* CLOCK_REALTIME, of the same */
 	struct run_stats stats;
 };
 
@@ -85,9 +93,16 @@ void machine_power_button(struct machine *m); /* loop's thread */
 void machine_on_platform(void *opaque, enum platform_event event, uint8_t value);
 void machine_on_reset_port(void *opaque);
 void machine_on_vcpu_ended(void *opaque, unsigned index, enum vcpu_next why);
-void machine_on_panic_words(void *opaque);
-void machine_on_panic_timer(struct ev_timer *t);
+void machine_on_trouble(void *opaque, enum trouble kind);
+void machine_on_trouble_timer(struct ev_timer *t);
 void machine_on_timeout(struct ev_timer *t);
+void machine_on_boot_timeout(struct ev_timer *t);
+/* When the guest has ended and all of its console was read: an answer is none where the kernel was in trouble.
+ */
+void machine_judge(struct machine *m);
+/* What is known of the end beside the outcome, or "". */
+void machine_detail(struct machine *m, const struct err *e, char *text, size_t size);
+void machine_on_root_lost(void *opaque); /* a directory is not served any more; said why */
 /* Before memory is anybody else's: waits until no back end can write to it.  False: the guest is to end
  * instead. */
 bool machine_settle(struct machine *m);
@@ -102,7 +117,6 @@ struct devices_console machine_virtio_console(struct machine *m); /* the virtio 
 bool machine_on_ready(void *opaque);                              /* for vCPUs: may the guest write on? */
 void machine_on_room(void *opaque);
 void machine_on_com1(void *opaque, const void *data, size_t len);
-void machine_on_com2(void *opaque, const void *data, size_t len);
 void machine_queued_write(void *opaque, bool pio, uint64_t addr, const void *data, unsigned len);
 void machine_on_drain(struct ev_timer *t);
 
@@ -113,6 +127,18 @@ int machine_instance_run(struct machine *m, struct err *e);
 void machine_instance_free(struct machine *m);
 /* Adds what this life has counted. */
 void machine_count(const struct machine *m, struct run_stats *s);
+
+/* --- machine_result.c: what is told of the run --- */
+
+/* Before anything can go wrong: --result says "failed" until it is known better, so that a run that is killed
+ * leaves nothing of an earlier one.  0 or -errno. */
+int machine_result_begin(struct machine *m, const struct config *cfg, struct err *e);
+/* Opens what machine_result_end() writes, which can open nothing.  0 or -errno. */
+int machine_result_reserve(const struct machine *m, struct err *e);
+/* --stats, --result, --junit: 0 or -errno, said.  Before the devices are closed; tail: the console's, or NULL.
+ */
+int machine_result_end(struct machine *m, const struct config *cfg, int status, const char *why,
+		       const char *tail);
 
 /* --- machine_control.c: what "ringlet ctl" asks for --- */
 

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include "backends/slirp_helper.h"
+#include "backends/vhost_user_again.h"
 #include "compare/compare.h"
 #include "lib/log.h"
 #include "lib/trace.h"
+#include "matrix/matrix.h"
 #include "servers/backend.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
@@ -59,11 +61,15 @@ int main(int argc, char *argv[])
 
 	if (slirp_helper_wanted(argc, argv))
 		exit(slirp_helper_main(argc, argv));
+	if (vhost_user_again_wanted(argc, argv))
+		exit(vhost_user_again_main(argc, argv));
 	open_standard_fds();
 	if (argc > 1 && !strcmp(argv[1], "backend"))
 		exit(backend_main(argc - 2, argv + 2));
 	if (argc > 1 && !strcmp(argv[1], "compare"))
 		exit(compare_main(argc - 2, argv + 2));
+	if (argc > 1 && !strcmp(argv[1], "matrix"))
+		exit(matrix_main(argc - 2, argv + 2));
 	if (config_parse(&cfg, argc, argv, &e)) {
 		log_error("%s", e.text);
 		status = STATUS_FAILED;

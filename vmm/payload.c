@@ -15,6 +15,7 @@
 #include "vmm/guest_init.h"
 #include "vmm/guest_plan.h"
 #include "vmm/layout_x86.h"
+#include "vmm/modules_wanted.h"
 
 /* What guest-images/init takes. */
 #define MAX_ARGS      1024
@@ -113,16 +114,29 @@ static int add_command(struct cpio *c, const struct run_config *cfg, struct err 
 	return 0;
 }
 
-static int add_plan(struct cpio *c, const struct run_config *cfg, struct err *e)
+static int add_plan(struct cpio *c, const struct run_config *cfg, const struct root_source *root, struct err *e)
 {
 	struct guest_plan plan = {0};
 	int rc = guest_plan_command(&plan, cfg, e);
 
+	if (!rc)
+		guest_plan_root(&plan, cfg, root);
 	if (!rc && plan.error)
 		rc = err_set(e, plan.error, "out of memory");
 	if (!rc)
 		cpio_file(c, "ringlet/plan", 0600, plan.data, plan.len);
 	guest_plan_fini(&plan);
+	return rc;
+}
+
+static int add_modules(struct payload *p, const struct run_config *cfg, struct err *e)
+{
+	struct modules m;
+	int rc = modules_open(&m, &p->tree, cfg->guest.modules, e);
+
+	rc = rc ? rc : modules_choose(&m, &p->tree, cfg, &p->root, e);
+	rc = rc ? rc : modules_pack(&m, &p->extra, e);
+	modules_close(&m);
 	return rc;
 }
 
@@ -132,11 +146,12 @@ static int make_extra(struct payload *p, const struct run_config *cfg, struct er
 
 	cpio_dir(&p->extra, "ringlet", 0755);
 	cpio_file(&p->extra, "ringlet/init", 0755, guest_init, guest_init_len);
-	if (!cfg->initrd)
+	if (!cfg->initrd && p->root.kind == ROOT_NONE)
 		add_busybox(&p->extra);
 	if (cfg->argv)
 		rc = add_command(&p->extra, cfg, e);
-	rc = rc ? rc : add_plan(&p->extra, cfg, e);
+	rc = rc ? rc : add_plan(&p->extra, cfg, &p->root, e);
+	rc = rc ? rc : add_modules(p, cfg, e);
 	if (rc)
 		return rc;
 	if (cpio_end(&p->extra))
@@ -189,22 +204,35 @@ static int make_cmdline(struct payload *p, const struct run_config *cfg, bool ou
 	return rc;
 }
 
+static int find_kernel(struct payload *p, const char *asked, struct err *e)
+{
+	char newest[PATH_MAX];
+	int rc = asked ? 0 : newest_kernel(newest, sizeof(newest), e);
+
+	rc = rc ? rc : kernel_tree_find(&p->tree, asked ? asked : newest, e);
+	if (rc)
+		return rc;
+	p->kernel_path = p->tree.image;
+	rc = kernel_image_open(&p->kernel, p->tree.image, e);
+	if (!rc)
+		kernel_tree_set_release(&p->tree, p->kernel.version);
+	return rc;
+}
+
 int payload_open(struct payload *p, const struct run_config *cfg, struct err *e)
 {
-	/* A command needs our init; so does a guest with nothing else to boot. */
-	const bool our_init = cfg->argv || (!cfg->initrd && !cfg->kernel);
-	int rc = 0;
+	const bool furnished = cfg->guest.root.source || cfg->guest.nshare;
+	/* A command needs our init, as do a root and shares, and a guest with nothing else to boot. */
+	const bool our_init = cfg->argv || furnished || (!cfg->initrd && !cfg->kernel);
+	int rc;
 
 	memset(p, 0, sizeof(*p));
 	p->kernel.fd = p->initrd_fd = -1;
-	if (cfg->kernel)
-		snprintf(p->kernel_path, sizeof(p->kernel_path), "%s", cfg->kernel);
-	else
-		rc = newest_kernel(p->kernel_path, sizeof(p->kernel_path), e);
-	if (!rc)
-		rc = kernel_image_open(&p->kernel, p->kernel_path, e);
+	p->kernel_path = "";
+	rc = find_kernel(p, cfg->kernel, e);
 	if (!rc && cfg->initrd)
 		rc = open_initrd(p, cfg->initrd, e);
+	rc = rc ? rc : root_source_look(&p->root, cfg, e);
 	if (!rc && our_init)
 		rc = make_extra(p, cfg, e);
 	if (!rc)
@@ -221,4 +249,5 @@ void payload_close(struct payload *p)
 		close(p->initrd_fd);
 	p->initrd_fd = -1;
 	cpio_fini(&p->extra);
+	kernel_tree_free(&p->tree);
 }

@@ -5,14 +5,18 @@
 #include "vmm/boot.h"
 #include "vmm/config.h"
 #include "vmm/cpio.h"
+#include "vmm/kernel_tree.h"
+#include "vmm/root_source.h"
 
 struct payload {
 	struct kernel_image kernel;
+	struct kernel_tree tree; /* .image is the kernel's path, .release its version where known */
+	struct root_source root;
 	struct initrd_part initrd[2]; /* the user's, then ours */
 	unsigned ninitrd;
 	int initrd_fd;
-	struct cpio extra; /* our init, the command */
-	char kernel_path[4096];
+	struct cpio extra;       /* our init, the command, modules */
+	const char *kernel_path; /* tree.image */
 	char cmdline[65536];
 };
 

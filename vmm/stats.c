@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "lib/outfile.h"
+
 /* As text and in JSON, by VIRTIO_BALLOON_S_*. */
 static const char *const balloon_names[STATS_MAX_BALLOON][2] = {
 	{"swapped in", "swap_in"},
@@ -143,21 +145,43 @@ static json_t *run_object(const struct run_stats *s)
 	return o;
 }
 
-int stats_write_json(const struct run_stats *s, const struct devices_report *d, const char *path)
+static json_t *whole_object(const struct run_stats *s, const struct devices_report *d)
 {
 	json_t *o = run_object(s);
 	json_t *devices = json_array();
-	int rc;
 
 	for (unsigned i = 0; i < d->n; i++)
 		json_array_append_new(devices, device_object(&d->device[i]));
 	json_object_set_new(o, "devices", devices);
 	if (d->balloon)
 		json_object_set_new(o, "balloon", balloon_object(d->balloon));
-	errno = 0;
-	rc = json_dump_file(o, path, JSON_INDENT(2));
+	return o;
+}
+
+char *stats_json(const struct run_stats *s, const struct devices_report *d)
+{
+	json_t *o = whole_object(s, d);
+	char *text = json_dumps(o, JSON_COMPACT);
+
 	json_decref(o);
-	return rc ? (errno ? -errno : -EIO) : 0;
+	return text;
+}
+
+int stats_write_json(const struct run_stats *s, const struct devices_report *d, const char *path)
+{
+	json_t *o = whole_object(s, d);
+	struct outfile out;
+	int rc, end;
+
+	rc = outfile_begin(&out, path);
+	if (!rc) {
+		errno = 0;
+		rc = json_dumpfd(o, out.fd, JSON_INDENT(2)) ? (errno ? -errno : -EIO) : 0;
+		end = outfile_end(&out, !rc);
+		rc = rc ? rc : end;
+	}
+	json_decref(o);
+	return rc;
 }
 
 /* --- JSON for programs, of a running VM --- */

@@ -59,6 +59,8 @@ struct devices_report {
 void stats_print(const struct run_stats *s, const struct devices_report *d, FILE *out);
 int stats_write_json(const struct run_stats *s, const struct devices_report *d,
 		     const char *path); /* 0 or -errno */
+/* The same as text, to be freed; NULL: no memory. */
+char *stats_json(const struct run_stats *s, const struct devices_report *d);
 
 /* --- what programs ask a running VM for --- */
 

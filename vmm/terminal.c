@@ -1,3 +1,4 @@
+/* #ioctls[main]: TCGETS TCSETS TCSETSW TIOCGPGRP TIOCGWINSZ */
 #include "vmm/terminal.h"
 
 #include <errno.h>

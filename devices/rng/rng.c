@@ -54,7 +54,7 @@ static ssize_t fill(const struct iovec *iov, unsigned n, struct queue_stats *sta
 			want = RNG_REQUEST_MAX - done;
 		for (size_t at = 0; at < want;) {
 			ssize_t got = getrandom((char *)iov[i].iov_base + at, want - at,
-						0); /* #syscalls: getrandom */
+						0); /* #syscalls[data]: getrandom */
 
 			stats->syscalls++;
 			if (got < 0 && errno == EINTR)

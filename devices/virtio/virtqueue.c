@@ -130,6 +130,14 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *c)
 	return vq->packed ? vq_packed_pop(vq, c) : vq_split_pop(vq, c);
 }
 
+void vq_ahead(const struct virtqueue *vq, unsigned n)
+{
+	if (vq->packed)
+		vq_packed_ahead(vq, n);
+	else
+		vq_split_ahead(vq, n);
+}
+
 void vq_unpop(struct virtqueue *vq, unsigned n)
 {
 	uint16_t slot = vq->packed ? vq->pop_slot : vq->next & (uint16_t)(vq->size - 1);
@@ -223,7 +231,7 @@ static void call(const struct virtqueue *vq)
 		return;
 	}
 	/* Full (EAGAIN) is as good: the driver has yet to hear of it. */
-	if (write(vq->call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) /* #syscalls: write */
+	if (write(vq->call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) /* #syscalls[data]: write */
 		return;
 	stat_add(&vq->stats->calls, 1);
 }

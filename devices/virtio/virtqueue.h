@@ -35,6 +35,9 @@ void vq_free(struct virtqueue *vq);
  * -EFAULT an address that is not RAM, -E2BIG more than iov_max pieces, -EBUSY a head that is in flight).
  * A descriptor of length 0 adds no piece, so a chain may have none at all. */
 int vq_pop(struct virtqueue *vq, struct vq_chain *c);
+/* Asks the processor for what the next n chains at most are made of, which lies with the driver's: it comes for
+ * all of them at a time and not for one after the other.  A hint, which does nothing that can be seen. */
+void vq_ahead(const struct virtqueue *vq, unsigned n);
 /* The last n pops never happened: none of them was pushed or will be.  (A frame needs more buffers than
  * there are.)  Nothing else may have been popped since. */
 void vq_unpop(struct virtqueue *vq, unsigned n);

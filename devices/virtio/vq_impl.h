@@ -133,6 +133,15 @@ static inline void *vq_ptr(struct virtqueue *vq, gpa_t gpa, uint32_t len)
 	return vq_ptr_miss(vq, gpa, len);
 }
 
+/* What a descriptor refers to, which is not checked here. */
+static inline void vq_prefetch(const struct virtqueue *vq, const uint64_t *addr)
+{
+	const uint64_t at = le64toh(__atomic_load_n(addr, __ATOMIC_RELAXED)) - vq->hit_gpa;
+
+	if (at < vq->hit_size)
+		__builtin_prefetch(vq->hit_hva + at);
+}
+
 /* A chain is put together in c itself, whose counts say how far it is. */
 static inline __attribute__((always_inline)) void vq_chain_begin(struct vq_chain *c, uint16_t head)
 {
@@ -223,9 +232,10 @@ static inline uint16_t vq_packed_before(const struct virtqueue *vq, uint16_t pos
 
 /* The formats.  new: areas to pointers.  used: one used entry at position `entry`, not shown yet; a chain
  * more is used.  show: shows all; how many, and whether the driver wants to hear of it.  ask: arms
- * notification; true if something is there already.  more: is there? */
+ * notification; true if something is there already.  more: is there?  ahead: see vq_ahead(). */
 int vq_split_new(struct virtqueue *vq, const struct datapath_queue *q);
 int vq_split_pop(struct virtqueue *vq, struct vq_chain *c);
+void vq_split_ahead(const struct virtqueue *vq, unsigned n);
 static inline void vq_split_used(struct virtqueue *vq, uint16_t entry, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *e = &vq->used->ring[entry & (vq->size - 1)];
@@ -242,6 +252,7 @@ void vq_split_busy(struct virtqueue *vq);
 
 int vq_packed_new(struct virtqueue *vq, const struct datapath_queue *q);
 int vq_packed_pop(struct virtqueue *vq, struct vq_chain *c);
+void vq_packed_ahead(const struct virtqueue *vq, unsigned n);
 void vq_packed_used(struct virtqueue *vq, uint16_t entry, uint16_t id, uint32_t written, uint16_t ndesc);
 unsigned vq_packed_show(struct virtqueue *vq, bool *wanted);
 bool vq_packed_ask(struct virtqueue *vq);

@@ -170,6 +170,20 @@ int vq_packed_pop(struct virtqueue *vq, struct vq_chain *c)
 	}
 }
 
+/* Nothing that is read here is gone by. */
+void vq_packed_ahead(const struct virtqueue *vq, unsigned n)
+{
+	uint16_t pos = vq->next;
+
+	for (; n; n--, pos = vq_packed_after(vq, pos, 1)) {
+		const uint64_t *d = (const uint64_t *)(const void *)desc_at(vq, pos);
+
+		if (!is_avail(le64toh(__atomic_load_n(d + 1, __ATOMIC_RELAXED)), want_at(pos)))
+			break;
+		vq_prefetch(vq, d);
+	}
+}
+
 void vq_packed_used(struct virtqueue *vq, uint16_t entry, uint16_t id, uint32_t written, uint16_t ndesc)
 {
 	uint64_t flags = (written ? VRING_DESC_F_WRITE : 0) | (entry & POS_WRAP ? F_AVAIL | F_USED : 0);

@@ -5,72 +5,137 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#include <sys/io.h>
-#endif
+#define MAX_ARGS 1024
+#define TAINT    "/proc/sys/kernel/tainted"
 
-#define OUTPUT_TTY  "/dev/ttyS1"
-#define STATUS_PORT 0x5f0 /* a write here, of 1 or 4 bytes, ends the machine with that exit status */
-#define MAX_ARGS    1024
+static int taint_fd = -1; /* opened while /proc is where we put it */
 
-/* Raw: what a command writes must reach the VMM byte for byte. */
-static int open_output(void)
+static uint32_t taint(void)
 {
-	int fd = open(OUTPUT_TTY, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-	struct termios t;
+	char text[32] = "";
 
-	if (fd < 0) {
-		complain("%s: %s; the output goes to the console", OUTPUT_TTY, strerror(errno));
-		return dup(2);
-	}
-	if (tcgetattr(fd, &t) == 0) {
-		cfmakeraw(&t);
-		cfsetspeed(&t, B115200);
-		t.c_cflag |= CLOCAL | CREAD;
-		tcsetattr(fd, TCSANOW, &t);
-	}
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-	return fd;
+	if (taint_fd < 0 || pread(taint_fd, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	return (uint32_t)strtoul(text, NULL, 10);
 }
 
-static void default_signals(void)
+__attribute__((noreturn)) static void run_command(char **argv, const struct stdio_ends *ends, int failed)
 {
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGUSR1, SIG_DFL);
-	signal(SIGUSR2, SIG_DFL);
-}
+	struct child_failure f;
 
-__attribute__((noreturn)) static void run_command(char **argv, int output)
-{
-	int null = open("/dev/null", O_RDONLY);
-	int err;
-
-	default_signals();
 	setsid();
-	dup2(null, 0);
-	dup2(output, 1);
-	dup2(output, 2);
-	if (null > 2)
-		close(null);
-	execvp(argv[0], argv);
-	err = errno;
-	complain("%s: %s", argv[0], strerror(err));
-	_exit(err == ENOENT ? NOT_FOUND : CANNOT_EXECUTE);
+	for (int i = 0; i < WIRE_STREAMS; i++)
+		dup2(ends->fd[i], i);
+	f = child_become(argv[0], argv, "/");
+	(void)!write(failed, &f, sizeof(f));
+	_exit(CANNOT_EXECUTE);
+}
+
+static int as_status(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int wait_for(pid_t pid)
+{
+	for (;;) {
+		int status;
+		pid_t got = wait(&status);
+
+		if (got < 0 && errno == ECHILD)
+			return NOT_FOUND;
+		if (got == pid)
+			return as_status(status);
+	}
+}
+
+/* As wait() would have it. */
+static int run_to_end(char **argv)
+{
+	struct stdio_ends ends = {{-1, -1, -1}};
+	struct child_failure f;
+	int failed[2];
+	ssize_t n;
+	pid_t pid;
+
+	if (!child_prepare(false))
+		return CANNOT_EXECUTE << 8;
+	if (!stdio_open(&ends) || pipe2(failed, O_CLOEXEC) < 0) {
+		complain("pipes for the command: %s", strerror(errno));
+		return CANNOT_EXECUTE << 8;
+	}
+	pid = fork();
+	if (pid == 0)
+		run_command(argv, &ends, failed[1]);
+	if (pid < 0) {
+		complain("fork: %s", strerror(errno));
+		return CANNOT_EXECUTE << 8;
+	}
+	close(failed[1]);
+	for (int i = 0; i < WIRE_STREAMS; i++)
+		if (ends.fd[i] >= 0)
+			close(ends.fd[i]);
+	n = read(failed[0], &f, sizeof(f)); /* nothing: exec has closed it */
+	close(failed[0]);
+	if (n == (ssize_t)sizeof(f))
+		return child_complain(&f, argv) << 8;
+	channel_send(WIRE_STARTED, "", 0);
+	return stdio_serve(pid);
+}
+
+/* What the command left behind would hold what is to be unmounted. */
+static void end_the_rest(void)
+{
+	signal(SIGCHLD, SIG_DFL);
+	kill(-1, SIGKILL);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+}
+
+static void send_exit(int status)
+{
+	uint8_t answer[WIRE_EXIT_LEN] = {WIFSIGNALED(status)};
+
+	answer[1] = (uint8_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	wire_put32(answer + 2, taint());
+	channel_send(WIRE_EXIT, answer, sizeof(answer));
+	channel_flush();
+}
+
+void command_mode(char *buf, size_t len)
+{
+	static char *argv[MAX_ARGS + 1];
+	int status;
+
+	if (channel_fd < 0)
+		return;
+	taint_fd = open(TAINT, O_RDONLY | O_CLOEXEC);
+	signal(SIGPIPE, SIG_IGN);
+	if (split_strings(buf, len, argv, MAX_ARGS) == 0) {
+		complain("%s is empty", COMMAND_FILE);
+		status = NOT_FOUND << 8;
+	} else {
+		status = run_to_end(argv);
+	}
+	end_the_rest();
+	sync();
+	root_leave();
+	send_exit(status);
+	sleep(10); /* the VMM ends us; where it does not, we do */
 }
 
 __attribute__((noreturn)) static void run_shell(void)
 {
+	static char *argv[] = {"-sh", NULL};
+	struct child_failure f;
 	int fd;
 
-	default_signals();
 	setsid();
 	fd = open("/dev/console", O_RDWR);
 	if (fd >= 0) {
@@ -81,98 +146,20 @@ __attribute__((noreturn)) static void run_shell(void)
 	}
 	/* Not by O_NOCTTY's absence: the kernel never makes /dev/console a controlling terminal by itself. */
 	ioctl(0, TIOCSCTTY, 1);
-	if (chdir("/root") < 0)
-		(void)!chdir("/");
-	execl("/bin/sh", "-sh", (char *)NULL);
-	complain("there is no shell (/bin/sh: %s) and no command to run; powering off", strerror(errno));
+	f = child_become("/bin/sh", argv, getenv("HOME"));
+	if (f.error == ENOENT)
+		complain("there is no shell (/bin/sh) and no command to run; powering off");
+	else
+		child_complain(&f, argv);
 	_exit(NOT_FOUND);
-}
-
-/* PID 1 inherits every orphan: all are reaped, one is waited for. */
-int wait_for(pid_t pid)
-{
-	for (;;) {
-		int status;
-		pid_t got = wait(&status);
-
-		if (got < 0 && errno == ECHILD)
-			return NOT_FOUND; /* fork() failed and nobody else is left */
-		if (got != pid)
-			continue;
-		return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-	}
-}
-
-#if defined(__x86_64__)
-/*
- * In a process of its own, which may die of it: QEMU's TCG (up to 10.0) refuses port I/O of a nested guest's
- * user space, whatever ioperm() said, once the VMM has written the processor's segments back while the guest
- * ran.
- */
-static void report_by_outl(int status)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		if (ioperm(STATUS_PORT, 4, 1) == 0 || iopl(3) == 0)
-			outl((unsigned int)status, STATUS_PORT);
-		_exit(0);
-	}
-	if (pid > 0)
-		wait_for(pid);
-}
-
-/* The kernel writes bytes for us, and a status is one. Kernels for clouds lack this device. */
-static void report_by_dev_port(int status)
-{
-	uint8_t byte = (uint8_t)status;
-	int fd = open("/dev/port", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	(void)!pwrite(fd, &byte, 1, STATUS_PORT);
-	close(fd);
-}
-#endif
-
-/* Comes back only where nobody listens on the port. */
-static void report_status(int status)
-{
-#if defined(__x86_64__)
-	report_by_outl(status);
-	report_by_dev_port(status);
-#endif
-	complain("nobody took the exit status %d", status);
-}
-
-void command_mode(char *buf, size_t len)
-{
-	static char *argv[MAX_ARGS + 1];
-	int output = open_output();
-	int status;
-	pid_t pid;
-
-	if (split_strings(buf, len, argv, MAX_ARGS) == 0) {
-		dprintf(output, "ringlet-init: %s is empty\n", COMMAND_FILE);
-		status = NOT_FOUND;
-	} else {
-		pid = fork();
-		if (pid == 0)
-			run_command(argv, output);
-		if (pid < 0)
-			dprintf(output, "ringlet-init: fork: %s\n", strerror(errno));
-		status = pid < 0 ? CANNOT_EXECUTE : wait_for(pid);
-	}
-	tcdrain(output);
-	sync();
-	report_status(status);
 }
 
 void shell_mode(void)
 {
 	pid_t pid;
 
-	setenv("TERM", "vt100", 1);
+	if (!child_prepare(true))
+		return;
 	pid = fork();
 	if (pid == 0)
 		run_shell();
@@ -180,4 +167,5 @@ void shell_mode(void)
 		complain("fork: %s", strerror(errno));
 	else
 		wait_for(pid);
+	root_leave();
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 void mount_at(const char *type, const char *dir, const char *options)
@@ -47,4 +48,34 @@ void open_stdio(void)
 		dup2(fd, i);
 	if (fd > 2)
 		close(fd);
+}
+
+/* What test suites of the kernel look for. Each is there or not, as the kernel was built. */
+void mount_more(void)
+{
+	static const char *const list[][3] = {
+		{"tmpfs", "/dev/shm", "mode=1777"},       {"mqueue", "/dev/mqueue", NULL},
+		{"cgroup2", "/sys/fs/cgroup", NULL},      {"debugfs", "/sys/kernel/debug", NULL},
+		{"tracefs", "/sys/kernel/tracing", NULL}, {"securityfs", "/sys/kernel/security", NULL},
+		{"configfs", "/sys/kernel/config", NULL}, {"bpf", "/sys/fs/bpf", "mode=0700"},
+	};
+
+	mkdir("/dev/mqueue", 01777);
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+		mount(list[i][0], list[i][1], list[i][0], MS_NOSUID, list[i][2]);
+}
+
+/* By what the root says, unless the kernel was told. */
+void name_host(void)
+{
+	struct utsname uts;
+	size_t len;
+	char *name;
+
+	if (uname(&uts) < 0 || strcmp(uts.nodename, "(none)"))
+		return;
+	name = read_whole("/etc/hostname", &len);
+	len = name ? strcspn(name, " \t\n") : 0;
+	if (!len || sethostname(name, len) < 0)
+		sethostname("ringlet", 7);
 }

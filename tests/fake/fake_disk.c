@@ -33,8 +33,10 @@ static void move(struct fake_disk *f, const struct disk_req *r, bool in)
 {
 	uint64_t at = r->offset, sum = 0;
 
-	for (int i = 0; i < r->iovcnt; i++)
+	for (int i = 0; i < r->iovcnt; i++) {
 		sum += r->iov[i].iov_len;
+		f->mistakes += !r->iov[i].iov_len; /* which would make a list of a single buffer */
+	}
 	if (sum != r->len) {
 		f->mistakes++;
 		return;

@@ -57,15 +57,15 @@ static uint64_t now_ms(void)
 
 static _Atomic unsigned panics;
 
-static void on_panic(void *opaque)
+static void on_trouble(void *opaque, enum trouble kind)
 {
 	(void)opaque;
-	panics++;
+	panics += kind == TROUBLE_PANIC;
 }
 
 static struct console *start(int out_fd, int log_fd)
 {
-	struct console_config cfg = {.out_fd = out_fd, .log_fd = log_fd, .panicked = on_panic};
+	struct console_config cfg = {.out_fd = out_fd, .log_fd = log_fd, .noticed = on_trouble};
 	struct err e = {0};
 	struct console *c = console_new(&cfg, &e);
 
@@ -549,6 +549,80 @@ Test(console, free_at_once)
 			console_write(c, "x", 1);
 		console_free(c, LATE);
 	}
+}
+
+/* --- what its owner is told --- */
+
+static struct told {
+	_Atomic size_t taken;
+	_Atomic unsigned gone;
+} told;
+
+static void on_taken(void *opaque, size_t len)
+{
+	(void)opaque;
+	told.taken += len;
+}
+
+static void on_gone(void *opaque)
+{
+	(void)opaque;
+	told.gone++;
+}
+
+static struct console *start_told(int out_fd)
+{
+	struct console_config cfg = {.out_fd = out_fd, .log_fd = -1, .taken = on_taken, .gone = on_gone};
+	struct err e = {0};
+	struct console *c = console_new(&cfg, &e);
+
+	cr_assert(c, "%s", e.text);
+	return c;
+}
+
+Test(console, tells_what_it_has_taken)
+{
+	CLEANUP_FREE char *data = noise(3 * RING);
+	int out = memory_file();
+	struct console *c = start_told(out);
+
+	console_write(c, data, 3 * RING);
+	cr_expect(console_flush(c, LATE));
+	console_free(c, LATE);
+	cr_expect_eq(told.taken, 3 * RING);
+	cr_expect_eq(told.gone, 0);
+	close(out);
+}
+
+Test(console, tells_once_that_the_reader_left)
+{
+	CLEANUP_FREE char *data = noise(2 * RING);
+	struct console *c;
+	int p[2];
+
+	cr_assert_eq(pipe2(p, O_CLOEXEC), 0);
+	close(p[0]);
+	c = start_told(p[1]);
+	console_write(c, data, 2 * RING);
+	cr_expect(console_flush(c, LATE), "what nobody wants is not lost");
+	cr_expect_not(console_lost(c));
+	console_free(c, LATE);
+	cr_expect_eq(told.gone, 1);
+	cr_expect_eq(told.taken, 2 * RING);
+	close(p[1]);
+}
+
+Test(console, a_full_disk_is_a_loss)
+{
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	struct console *c = start_told(full);
+
+	console_write(c, "x\n", 2);
+	cr_expect_not(console_flush(c, LATE));
+	cr_expect(console_lost(c));
+	console_free(c, LATE);
+	cr_expect_eq(told.gone, 1);
+	close(full);
 }
 
 /* --- the tail --- */

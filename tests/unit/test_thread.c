@@ -26,6 +26,7 @@ static void for_crashes_only(void)
 	cr_expect_not(sigismember(&mask, SIGBUS));
 	cr_expect_not(sigismember(&mask, SIGSEGV));
 	cr_expect_not(sigismember(&mask, SIGABRT));
+	cr_expect_not(sigismember(&mask, SIGSYS));
 }
 
 Test(thread, takes_the_signals_of_a_crash_and_no_others)
@@ -34,7 +35,7 @@ Test(thread, takes_the_signals_of_a_crash_and_no_others)
 	pthread_t t;
 
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
-	cr_assert_eq(thread_start(&t, NULL, look, NULL), 0);
+	cr_assert_eq(thread_start(&t, NULL, THREAD_DATA, look, NULL), 0);
 	pthread_join(t, NULL);
 	for_crashes_only();
 	pthread_sigmask(SIG_SETMASK, NULL, &after);

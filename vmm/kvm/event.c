@@ -1,3 +1,4 @@
+/* #ioctls[vcpu,data]: KVM_IOEVENTFD KVM_IRQFD KVM_SET_GSI_ROUTING KVM_IRQ_LINE KVM_SIGNAL_MSI */
 /* Interrupt routes: KVM_SET_GSI_ROUTING replaces the whole table, the IOAPIC and PIC lines that
  * KVM_CREATE_IRQCHIP installed included, so these stand at its head every time. */
 #include "vmm/kvm/event.h"

@@ -1,4 +1,5 @@
-/* #syscalls: ioctl pread64 close
+/* #syscalls[main]: pread64
+ * #ioctls[main]: KVM_GET_STATS_FD
  *
  * Theory of operation.  The file says what it has: a header, descriptors with the name of each counter and its
  * place, and the counters.  KVM gives the file to nobody while the vCPU runs (the ioctl wants the vCPU's mutex,

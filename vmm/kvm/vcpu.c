@@ -1,4 +1,9 @@
-/* Theory of operation: a vCPU's thread sits in KVM_RUN.  To get it out for certain, the asker sets
+/* #ioctls[vcpu]: KVM_RUN
+ * #ioctls[main]: KVM_CREATE_VCPU
+ * #syscalls[main]: rt_sigaction sched_setaffinity
+ * #syscalls[vcpu]: prctl:0==PR_SET_NAME
+ *
+ * Theory of operation: a vCPU's thread sits in KVM_RUN.  To get it out for certain, the asker sets
  * run->immediate_exit and then sends VCPU_SIGNAL: the signal ends a KVM_RUN that is under way (or any
  * blocking call in a handler), the flag one that is about to begin.  The thread clears the flag before
  * it looks at what is wanted, so no request is lost. */
@@ -18,6 +23,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/thread.h"
 
 #define VCPU_SIGNAL SIGRTMIN
 
@@ -227,6 +233,7 @@ static void *vcpu_thread(void *arg)
 	char name[16];
 	sigset_t set;
 
+	thread_begin(THREAD_VCPU);
 	/* Whoever started us may have left it blocked, and then nothing would end KVM_RUN. */
 	sigemptyset(&set);
 	sigaddset(&set, VCPU_SIGNAL);

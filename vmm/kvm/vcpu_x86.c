@@ -1,3 +1,6 @@
+/* #ioctls[main]: KVM_GET_TSC_KHZ KVM_GET_SUPPORTED_CPUID KVM_SET_CPUID2 KVM_SET_MSRS KVM_GET_LAPIC
+ * KVM_SET_LAPIC #ioctls[main]: KVM_SET_SREGS KVM_SET_REGS KVM_SET_MP_STATE #ioctls[vcpu]: KVM_GET_REGS
+ * KVM_GET_SREGS */
 /* What a vCPU shows of itself (CPUID) and the state it starts in. */
 #include <errno.h>
 #include <inttypes.h>

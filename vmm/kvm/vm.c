@@ -1,3 +1,10 @@
+/* A new life of the guest is a new VM, of a /dev/kvm that was opened before. */
+/* #syscalls[setup]: openat
+ * #ioctls[main]: KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE KVM_ENABLE_CAP
+ * #ioctls[main]: KVM_SET_IDENTITY_MAP_ADDR KVM_SET_TSS_ADDR KVM_CREATE_IRQCHIP KVM_GET_IRQCHIP KVM_SET_IRQCHIP
+ * #ioctls[main]: KVM_CREATE_PIT2 KVM_SET_USER_MEMORY_REGION KVM_REGISTER_COALESCED_MMIO
+ * KVM_UNREGISTER_COALESCED_MMIO #ioctls[vcpu,data]: KVM_SET_USER_MEMORY_REGION -- the shadow of the serial port
+ */
 #include "vmm/kvm/vm.h"
 
 #include <errno.h>
@@ -100,6 +107,11 @@ static int make_chips(struct vm *vm, struct err *e)
 
 int vm_init(struct vm *vm, struct err *e)
 {
+	return vm_init_from(vm, -1, e);
+}
+
+int vm_init_from(struct vm *vm, int kvm_fd, struct err *e)
+{
 	int n, rc;
 
 	memset(vm, 0, sizeof(*vm));
@@ -108,9 +120,9 @@ int vm_init(struct vm *vm, struct err *e)
 	pthread_mutex_init(&vm->route_lock, NULL);
 	vm->first_msi_gsi = LAYOUT_IOAPIC_PINS;
 	vm->event.ops = &kvm_event_ops;
-	vm->kvm_fd = open_kvm(e);
+	vm->kvm_fd = kvm_fd < 0 ? open_kvm(e) : fcntl(kvm_fd, F_DUPFD_CLOEXEC, 0);
 	if (vm->kvm_fd < 0)
-		return vm->kvm_fd;
+		return kvm_fd < 0 ? vm->kvm_fd : err_set(e, -errno, "/dev/kvm: %s", strerror(errno));
 	rc = check_capabilities(vm, e);
 	if (rc)
 		return rc;

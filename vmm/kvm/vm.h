@@ -38,6 +38,8 @@ struct vm {
 /* Opens /dev/kvm, checks every capability we build on (a missing one is named), makes the VM with its
  * in-kernel PIC, IOAPIC and PIT.  0 or -errno. */
 int vm_init(struct vm *vm, struct err *e);
+/* The same with a /dev/kvm that is open; -1: opens it. */
+int vm_init_from(struct vm *vm, int kvm_fd, struct err *e);
 void vm_fini(struct vm *vm);
 
 /* Every region of mem becomes a slot; mem must outlive the VM. */

@@ -4,4 +4,4 @@
 . "$(dirname "$0")/../lib.sh"
 run_guest --timeout "${patience}s" -- /etc/passwd
 expect_status 126 "a command without execute permission"
-expect_line "$tmp/out" /etc/passwd
+expect_line "$tmp/err" /etc/passwd

@@ -4,4 +4,4 @@
 . "$(dirname "$0")/../lib.sh"
 run_guest --timeout "${patience}s" -- no-such-command --help
 expect_status 127 "a command that does not exist"
-expect_line "$tmp/out" no-such-command
+expect_line "$tmp/err" no-such-command
