@@ -62,7 +62,7 @@ static uint32_t request_of(const void *context)
 {
 #if defined(__x86_64__)
 	return (uint32_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSI];
-#elif defined(__aarch64__)
+#else /* aarch64 */
 	return (uint32_t)((const ucontext_t *)context)->uc_mcontext.regs[1];
 #endif
 }

@@ -95,8 +95,9 @@ replay() {
 	done
 }
 
-host() { # what needs the host's tools, but no guest
+host() { # what needs the host's tools, but no guest's system
 	tests/man/examples.sh --host
+	BUILD="$build" tests/sandbox.sh
 }
 
 # Prints each result with its details in one piece, since two labs write at the same time.

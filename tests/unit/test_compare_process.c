@@ -245,10 +245,9 @@ Test(compare_process, one_that_never_ends_its_output_keeps_nobody)
 
 Test(compare_process, the_end_of_stderr_is_kept)
 {
-	struct process *p = shell("echo nothing yet; seq 300000 >&2; echo 'the last words' >&2; echo >&2");
+	struct process *p = shell("seq 300000 >&2; echo 'the last words' >&2; echo >&2");
 	const char *text;
 
-	cr_expect_str_eq(process_complaint(p), "");
 	cr_expect_eq(process_wait(p, LONG_MS), 0);
 	text = process_complaint(p);
 	cr_expect(strlen(text) > 4000 && strlen(text) <= 4096, "%zu", strlen(text));
