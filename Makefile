@@ -101,7 +101,7 @@ $(BUILD)/vmm/guest_init.o: vmm/guest_init.S $(BUILD)/guest/init
 # Static, and by musl: it runs in guests that hold nothing else.
 INIT_SRCS := $(wildcard guest-images/init/*.c)
 
-$(BUILD)/guest/init: $(INIT_SRCS) guest-images/init/init.h
+$(BUILD)/guest/init: $(INIT_SRCS) $(wildcard guest-images/init/*.h)
 	@mkdir -p $(@D)
 	$(call say,MUSL,$@)
 	$(Q)$(MUSL_CC) -std=c17 -D_GNU_SOURCE -static -Os -s $(WARNINGS) -idirafter /usr/include \
@@ -112,7 +112,7 @@ UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIBS := -lcriterion
 ifdef TSAN
 # What has threads in it, by a stand-in for the library, which cannot run under this sanitizer.
-UNIT_SRCS := $(foreach t,balloon blk blk_malformed blk_move blk_move_config blk_remote bus console control disk_lock errand evloop file_disk file_no_ring file_sync file_uring generic guest_mem guest_mem_backing inproc ledger log loop_thread msix net_ctrl net_move net_move_refused net_remote pci pci_bar serial serial_rx serial_shadow server_blk server_blk_faults server_faults server_memory server_messages server_net server_tap server_vduse socket_port terminal thread trace user_net user_net_port user_net_tcp vcpu vhost_kernel vhost_net vhost_net_tap vhost_scsi vhost_user vhost_user_msg vhost_user_faults vhost_user_leave vhost_user_return vhost_vdpa vhost_vdpa_drain vhost_vdpa_open vhost_vdpa_start vhost_vsock virtio virtio_config virtio_console virtio_console_ports virtio_linger virtio_mmio virtio_pci virtio_pci_config virtio_pci_irq virtio_queue virtio_reset vq_fetch vq_threads,tests/unit/test_$(t).c)
+UNIT_SRCS := $(foreach t,balloon blk blk_malformed blk_move blk_move_config blk_remote bus channel console control disk_lock errand evloop file_disk file_no_ring file_sync file_uring generic guest_mem guest_mem_backing inproc ledger log loop_thread msix net_ctrl net_move net_move_refused net_remote pci pci_bar serial serial_rx serial_shadow server_blk server_blk_faults server_faults server_memory server_messages server_net server_tap server_vduse socket_port terminal thread trace user_net user_net_port user_net_tcp vcpu vhost_kernel vhost_net vhost_net_tap vhost_scsi vhost_user vhost_user_msg vhost_user_faults vhost_user_leave vhost_user_return vhost_vdpa vhost_vdpa_drain vhost_vdpa_open vhost_vdpa_start vhost_vsock virtio virtio_config virtio_console virtio_console_ports virtio_linger virtio_mmio virtio_pci virtio_pci_config virtio_pci_irq virtio_queue virtio_reset vq_fetch vq_threads,tests/unit/test_$(t).c)
 UNIT_LIBS :=
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -Itests/tsan
 endif

@@ -152,7 +152,8 @@ void vhost_user_link_lost(struct vhost_user *v, int rc)
 	if (was_up) {
 		end = judge(v, v->reconnect_ms);
 		v->up = 0;
-		log_guest("%s: the vhost-user back end at %s is gone: %s%s", v->name, v->path, why,
+		log_guest("%s: the vhost-user back end%s%s is gone: %s%s", v->name, *v->path ? " at " : "",
+			  v->path, why,
 			  end == -EIO       ? "; what it was doing is lost with it"
 			  : v->reconnect_ms ? "; waiting for it to come back"
 					    : "");

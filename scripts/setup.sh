@@ -7,7 +7,8 @@ packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-
 	liburing-dev libslirp-dev libseccomp-dev"
 packages_run="busybox-static cpio kmod xz-utils zstd"
 packages_lab="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 debian-archive-keyring"
-packages_test="gnuplot-nox git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2 qemu-utils libxml2-utils"
+packages_test="gnuplot-nox git libcriterion-dev acpica-tools cpio mandoc clang-format cppcheck zstd valgrind iproute2 qemu-utils libxml2-utils
+	qemu-system-common e2fsprogs procps"
 packages_tools="iperf3 fio ethtool pciutils e2fsprogs util-linux iproute2 iputils-ping sockperf socat dnsmasq-base"
 packages_compare="gnuplot-nox iproute2 iperf3 sockperf xz-utils"
 packages_bench="qemu-system-x86 python3 iproute2 valgrind linux-perf iperf3 xz-utils"

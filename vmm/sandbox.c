@@ -112,7 +112,7 @@ static bool is_file(int fd)
 /* Does anything that we write to get longer? */
 static bool files_grow(const struct run_config *cfg)
 {
-	return cfg->dev.ndisk || cfg->log || cfg->stats_path || cfg->result || cfg->junit || cfg->mem.path ||
+	return cfg->dev.ndisk || cfg->guest.root.source || cfg->log || cfg->stats_path || cfg->result || cfg->junit || cfg->mem.path ||
 	       is_file(STDOUT_FILENO) || is_file(STDERR_FILENO);
 }
 
@@ -126,7 +126,7 @@ static int set_limits(const struct run_config *cfg, struct err *e)
 		rc = limit(RLIMIT_FSIZE, 0, "RLIMIT_FSIZE", e);
 	/* A disk's helper thread starts with the first request that needs it, a vCPU's with each life of the
 	 * guest. */
-	if (!rc && !cfg->dev.ndisk && cfg->reboot != REBOOT_AGAIN)
+	if (!rc && !cfg->dev.ndisk && !cfg->guest.root.source && cfg->reboot != REBOOT_AGAIN)
 		rc = limit(RLIMIT_NPROC, 0, "RLIMIT_NPROC", e);
 	return rc ? rc : limit(RLIMIT_MSGQUEUE, 0, "RLIMIT_MSGQUEUE", e);
 }

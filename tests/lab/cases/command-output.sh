@@ -3,6 +3,7 @@
 # input as well; and --result tells of it.
 . "$(dirname "$0")/../lib.sh"
 head -c 1000000 /dev/urandom >"$tmp/in"
+# shellcheck disable=SC2016 # the guest's
 input=$tmp/in run_guest --timeout "${patience}s" --stdin --result "$tmp/result" --env 'A=b  c' --cwd /tmp -- sh -c '
 	cat >in; cat in; printf "a\r\n\000\001\003\004\021\023\177\377"; echo "$A" >&2; pwd >&2; seq 1 20000 >&2; seq 1 20000; exit 7' \
 	>"$tmp/log"
