@@ -14,13 +14,14 @@ packages_compare="gnuplot-nox iproute2 iperf3 sockperf xz-utils"
 packages_bench="qemu-system-x86 python3 iproute2 valgrind linux-perf iperf3 xz-utils"
 # Nothing here starts a service; what would is unpacked by tests/peers/fetch.sh instead.
 packages_peers="qemu-system-common qemu-utils socat iproute2 kmod python3 debian-archive-keyring util-linux"
+packages_kernel="gcc make flex bison bc libelf-dev libssl-dev lz4 xz-utils perl"
 packages_fuzz="clang libclang-rt-14-dev llvm"
 
 missing=()
 for purpose; do
 	list=packages_$purpose
 	if [ -z "${!list:-}" ]; then
-		echo "setup: no such purpose: $purpose (known: build run lab test bench compare fuzz tools peers)" >&2
+		echo "setup: no such purpose: $purpose (known: build run lab test bench compare fuzz kernel tools peers)" >&2
 		exit 125
 	fi
 	for package in ${!list}; do
