@@ -91,8 +91,9 @@ $(GENERATED)/syscalls: scripts/syscalls.c $(GENERATED)/syscalls.list
 $(GENERATED)/confine_filters.h: $(GENERATED)/syscalls
 	$(Q)$< >$@.new && mv $@.new $@
 
-$(BUILD)/lib/confine.o: CPPFLAGS += -I$(GENERATED)
-$(BUILD)/lib/confine.o: $(GENERATED)/confine_filters.h
+CONFINES := $(BUILD)/lib/confine.o build/replay/obj/lib/confine.o build/fuzz/obj/lib/confine.o
+$(CONFINES): CPPFLAGS += -I$(GENERATED)
+$(CONFINES): $(GENERATED)/confine_filters.h
 
 $(BUILD)/vmm/guest_init.o: vmm/guest_init.S $(BUILD)/guest/init
 	@mkdir -p $(@D)

