@@ -1,5 +1,6 @@
 /* The socket, and front ends that come and go. */
-/* #syscalls[server]: eventfd2 socket connect accept4 bind listen unlink epoll_ctl timerfd_settime read write close */
+/* #syscalls[server]: eventfd2 socket connect accept4 bind listen unlink epoll_ctl timerfd_settime read write
+ * close */
 #include "servers/vhost_user_server.h"
 
 #include <errno.h>

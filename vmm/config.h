@@ -49,7 +49,7 @@ enum oops_action { OOPS_IGNORE, OOPS_FAIL };
 struct share_config {
 	const char *source;
 	const char *path; /* in the guest, absolute */
-	bool writable;    /* --root: the source itself changes; default: an overlay in the guest's memory does */
+	bool writable; /* --root: the source itself changes; default: an overlay in the guest's memory does */
 };
 
 /* What the guest's init makes of the guest before the command. */

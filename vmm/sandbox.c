@@ -112,8 +112,8 @@ static bool is_file(int fd)
 /* Does anything that we write to get longer? */
 static bool files_grow(const struct run_config *cfg)
 {
-	return cfg->dev.ndisk || cfg->guest.root.source || cfg->log || cfg->stats_path || cfg->result || cfg->junit || cfg->mem.path ||
-	       is_file(STDOUT_FILENO) || is_file(STDERR_FILENO);
+	return cfg->dev.ndisk || cfg->guest.root.source || cfg->log || cfg->stats_path || cfg->result ||
+	       cfg->junit || cfg->mem.path || is_file(STDOUT_FILENO) || is_file(STDERR_FILENO);
 }
 
 static int set_limits(const struct run_config *cfg, struct err *e)
