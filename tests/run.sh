@@ -125,6 +125,9 @@ linux() { # CASES: smoke or all
 		mapfile -t cases < <(grep -L '^# only: test-all' tests/lab/cases/*.sh)
 		{ tests/lab/matrix.sh smoke && tests/lab/virtio-matrix.sh smoke; } >"$build/matrix.list"
 	fi
+	mapfile -t cases < <(for case in "${cases[@]}"; do
+		printf '%s %s\n' "$(sed -n 's/^# timeout: //p' "$case" | head -n 1)" "$case"
+	done | sort -rn | cut -d ' ' -f 2)
 	if "$build/ringlet" doctor --check kvm >/dev/null 2>&1 && [ -z "${LAB:-}" ]; then
 		tests/lab/direct "$build/matrix.list" "${cases[@]}"
 		return
@@ -136,7 +139,10 @@ linux() { # CASES: smoke or all
 			>"$build/matrix.$half.list"
 		(
 			mine=()
-			for ((i = half; i < ${#cases[@]}; i += 2)); do mine+=("${cases[i]}"); done
+			# The longest first, to and fro, so that both labs end at about the same time.
+			for ((i = 0; i < ${#cases[@]}; i++)); do
+				if [ $((((i + 1) / 2) % 2)) = $half ]; then mine+=("${cases[i]}"); fi
+			done
 			LAB_CPUS=${LAB_CPUS:-1} tests/lab/lab cases "$build/matrix.$half.list" "${mine[@]}" | in_pieces
 			[ "${PIPESTATUS[0]}" -le 1 ] || echo "not ok - lab/half-$half: the lab itself failed"
 		) &
