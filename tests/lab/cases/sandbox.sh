@@ -3,7 +3,6 @@
 # network and back, a disk goes from a storage daemon to io_uring and back, and a storage daemon that was killed is reached again.
 # The guest does what it reads, a word at a time, so that nothing is on its way when the daemon is killed (it tracks nothing).
 # timeout: 400
-# only: test-all
 . "$(dirname "$0")/../lib.sh"
 PEER_LOGS=$tmp/peers
 . tests/peers/lib.sh
