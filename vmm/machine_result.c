@@ -68,22 +68,6 @@ static int reserve(const char *option, const char *path, struct err *e)
 	return rc ? err_set(e, rc, "%s %s: %s", option, path, strerror(-rc)) : 0;
 }
 
-int machine_result_begin(struct machine *m, const struct config *cfg, struct err *e)
-{
-	CLEANUP_FREE char *line = NULL;
-	struct result r;
-	int rc = 0;
-
-	note_exec(m);
-	if (cfg->run.result) {
-		line = run_line(cfg);
-		r = facts(m, STATUS_FAILED, "the run has not come to its end");
-		r.run = line;
-		rc = result_write(&r, cfg->run.result, e);
-	}
-	return rc;
-}
-
 int machine_result_reserve(const struct machine *m, struct err *e)
 {
 	int rc = reserve("--result", m->cfg->result, e);
@@ -122,6 +106,27 @@ static int write_junit(const struct machine *m, const struct result *r, struct e
 	else if (r->status)
 		c.failure = *r->reason ? r->reason : answer;
 	return junit_write(m->cfg->junit, "ringlet run", &c, 1, e);
+}
+
+int machine_result_begin(struct machine *m, const struct config *cfg, struct err *e)
+{
+	CLEANUP_FREE char *line = NULL;
+	struct result r;
+	int rc = 0;
+
+	note_exec(m);
+	if (!cfg->run.result && !cfg->run.junit)
+		return 0;
+	line = run_line(cfg);
+	r = facts(m, STATUS_FAILED, "the run has not come to its end");
+	r.run = line;
+	if (cfg->run.result)
+		rc = result_write(&r, cfg->run.result, e);
+	if (!rc && cfg->run.junit) {
+		r.time_ns[RESULT_END] = r.exec_ns;
+		rc = write_junit(m, &r, e);
+	}
+	return rc;
 }
 
 static int write_stats(struct machine *m, const struct devices_report *devices, struct err *e)

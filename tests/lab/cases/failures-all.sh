@@ -31,10 +31,11 @@ grep -q '"oops": "BUG: kernel NULL pointer' "$tmp/result" || fail "an oops that 
 # What an earlier run left is not there to be believed.
 need_guest "$kernel"
 echo '{"status": 0, "outcome": "answer"}' >"$tmp/result"
-"$ringlet" run "${guest_args[@]}" --result "$tmp/result" --timeout 60s -- sh -c 'echo ready; sleep 1000' >"$tmp/out" 2>"$tmp/err" &
+"$ringlet" run "${guest_args[@]}" --result "$tmp/result" --junit "$tmp/junit" --timeout 60s -- sh -c 'echo ready; sleep 1000' >"$tmp/out" 2>"$tmp/err" &
 pid=$!
 wait_for '^ready'
 kill -KILL "$pid"
 finish 10
 expect_status 137 "SIGKILL"
 expect_result 125 failed
+grep -q '<error message="the run has not come to its end"' "$tmp/junit" || fail "a killed VMM's --junit is no error"
