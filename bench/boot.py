@@ -2,7 +2,7 @@
 """exec to exit of a guest that runs "true", with the small kernel: Ringlet beside QEMU; sides in turn.
 Where KVM runs Linux, as root: tests/lab/lab exec bench/boot.py ...
 
-usage: boot.py [--rounds N] [--only SIDE,...] [--side NAME=BINARY]... [--arg OPTION]... [--list] [--out F.json]
+usage: boot.py [--rounds N] [--only SIDE,...] [--side NAME=BINARY]... [--arg=OPTION]... [--ringlet F] [--list] [--no-exits] [--out F.json]
 
   ringlet          ringlet run -k vmlinux -i INITRD -- true        as it is: the kernel's whole log on a console
   ringlet quiet    with the words that virtme-ng adds: quiet loglevel=1
@@ -13,7 +13,8 @@ usage: boot.py [--rounds N] [--only SIDE,...] [--side NAME=BINARY]... [--arg OPT
   q35              virtme-ng's recipe without microvm
   ringlet root     ringlet run -k vmlinux --root / -- true          what a host directory as root costs
 
---side adds another Ringlet, quiet, with the --arg options, to compare two builds or options ("same" is the first one's binary).
+--side adds another Ringlet with the --arg options, to compare two builds or options ("same" is the first one's binary):
+--side=x=same --arg=-a --arg="quiet panic_print=0x20"
 
 The same for all: kernel, initramfs (busybox), 512 MiB, one vCPU, wall clock around fork, exec and wait.  virtme-ng's root is left out, as a
 host directory takes a daemon; instead all boot an initramfs, Ringlet's with its own init and QEMU's with bench/boot_init.c, which
@@ -22,6 +23,7 @@ does the same.  Memory of QEMU is private, which is the faster for it.
 """
 import argparse
 import json
+import mmap
 import os
 import re
 import shutil
@@ -39,6 +41,7 @@ GUEST = os.path.join(TOP, "build/guest/small")
 MEMORY = "512M"
 QUIET = "quiet loglevel=1"
 VIRTIOFSD = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd"]
+MADV_POPULATE_WRITE = 23
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -101,10 +104,14 @@ def least(initrd):
             "-append", f"console=ttyS0 panic=-1 {QUIET} bench_end=port -- true"]
 
 
+def usage(binary):
+    text = subprocess.run([binary, "run", "--help"], capture_output=True, text=True)
+    return text.stdout + text.stderr
+
+
 def root_missing(binary):
     """Why there can be no --root here, or None."""
-    text = subprocess.run([binary, "run", "--help"], capture_output=True, text=True)
-    if "--root" not in text.stdout + text.stderr:
+    if "--root" not in usage(binary):
         return f"{binary} knows no --root"
     if not any(os.access(p, os.X_OK) for p in VIRTIOFSD) and not shutil.which("virtiofsd"):
         return "there is no virtiofsd; run: sudo apt-get install qemu-system-common"
@@ -117,8 +124,9 @@ def all_sides(a, work):
     ours, theirs = archive(work, "ours", None), archive(work, "theirs", init)
 
     def ringlet(binary, *options, memory=MEMORY, initrd=("-i", ours)):
-        return [binary, "run", "-m", memory, "-c", "1", "-k", f"{GUEST}/vmlinux", *initrd, "--timeout", "200s", "--log", f"{work}/log",
-                f"--stats={work}/stats", *options, "--", "true"], 0
+        result = ("--result", f"{work}/result") if "--result" in usage(binary) else ()
+        return [binary, "run", "-m", memory, "-c", "1", "-k", f"{GUEST}/vmlinux", *initrd, "--timeout", "200s",
+                f"--stats={work}/stats", *result, *options, "--", "true"], 0
 
     sides = {
         "ringlet": ringlet(a.ringlet),
@@ -127,7 +135,7 @@ def all_sides(a, work):
     }
     for s in a.side:
         name, binary = s.split("=", 1)
-        sides[name] = ringlet(a.ringlet if binary == "same" else binary, "-a", QUIET, *a.arg)
+        sides[name] = ringlet(a.ringlet if binary == "same" else binary, *a.arg)
     sides |= {
         "microvm": (recipe("microvm", theirs, work, False), 0),
         "microvm log": (recipe("microvm", theirs, work, True), 0),
@@ -141,18 +149,22 @@ def all_sides(a, work):
     return sides
 
 
-def log_init(path):
-    """When the kernel began its init, in ms by its own clock, where the log tells."""
-    try:
-        with open(path, errors="replace") as f:
-            m = re.search(r"\[\s*([\d.]+)\] Run (?!.*fail)\S+ as init process", f.read())
-        return float(m[1]) * 1e3 if m else None
-    except OSError:
-        return None
+def scrub():
+    """Writes to the pages that the guest before has left.  An emulator that runs all this keeps what it made of that guest's code, and lets
+    whoever gets such a page next pay for throwing it away."""
+    child = os.fork()
+    if child == 0:
+        for advice in (mmap.MADV_NOHUGEPAGE, mmap.MADV_HUGEPAGE):
+            m = mmap.mmap(-1, 512 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            m.madvise(advice)
+            m.madvise(MADV_POPULATE_WRITE)
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def once(name, argv, good, work):
-    for f in ("ret", "stats", "log"):
+    scrub()
+    for f in ("ret", "stats", "result"):
         try:
             os.unlink(f"{work}/{f}")
         except FileNotFoundError:
@@ -178,18 +190,19 @@ def once(name, argv, good, work):
     if status == "":  # the machine was off before the port's bytes were taken; virtme-ng says 255 then
         print(f"# {name}: the guest's status was lost on its way", flush=True)
     row = {"ms": took / 1e6, "cpu user ms": user - guest, "cpu kernel ms": system}
-    if name.startswith("ringlet") or os.path.exists(f"{work}/stats"):
+    if os.path.exists(f"{work}/stats"):
         with open(f"{work}/stats") as f:
             stats = json.load(f)
         first, run = stats["first_run_ns"] / 1e6, stats["run_ns"] / 1e6
-        row |= {"to first KVM_RUN": first, "guest": run, "exec, tear-down": row["ms"] - first - run}
-        if (init := log_init(f"{work}/log")) is not None:
-            row["kernel's clock at init"] = init
+        row |= {"main to first KVM_RUN": first, "first KVM_RUN to end": run, "exec and tear-down": row["ms"] - first - run}
+    if os.path.exists(f"{work}/result"):
+        with open(f"{work}/result") as f:
+            row |= {f"{k} at": v for k, v in json.load(f)["times_ms"].items() if v is not None}
     return row
 
 
 def exits_of(name, argv, good, work):
-    """Exits to user space, by reason, and guest memory faults; None where there are no tracepoints."""
+    """Exits to user space, by reason."""
     compare.tracing()
     try:
         compare.hist("!hist:keys=reason")
@@ -257,7 +270,8 @@ def main():
                 print(f"# round {i} {s}: " + ", ".join(f"{k} {v:.1f}" for k, v in rows[s][-1].items()), flush=True)
     print(f"\n{a.rounds} rounds in turn")
     bases = [b for b in ("microvm", "q35", "microvm log", "microvm least", "ringlet quiet") if b in rows]
-    for key in ("ms", "cpu user ms", "cpu kernel ms", "to first KVM_RUN", "guest", "exec, tear-down", "kernel's clock at init"):
+    keys = list(dict.fromkeys(k for r in rows.values() for x in r for k in x))
+    for key in keys:
         table(rows, key, bases if key == "ms" else bases[:2] if key.startswith("cpu") else [])
     if a.out:
         with open(a.out, "w") as f:

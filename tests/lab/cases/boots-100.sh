@@ -1,7 +1,7 @@
 #!/bin/bash
 # A hundred boots, four at a time: each answers, and what the host counts is as before.
 #   TEST_BOOTS=100
-# timeout: 900
+# timeout: 1500
 # only: test-all
 . "$(dirname "$0")/../lib.sh"
 boots=${TEST_BOOTS:-100}
@@ -31,7 +31,7 @@ meminfo() { # FIELD, in KiB
 
 # What shall be the same afterwards to the last one, as "NAME VALUE" lines.
 counted() {
-	echo "processes $(for p in /proc/[0-9]*; do tr '\0' ' ' <"$p/cmdline" 2>/dev/null; done | grep -ac "[r]inglet")"
+	echo "processes $(for p in /proc/[0-9]*; do tr '\0' ' ' <"$p/cmdline" 2>/dev/null && echo; done | grep -ac "[r]inglet")"
 	echo "helpers $(find /proc/[0-9]*/exe -printf '%l\n' 2>/dev/null | grep -c "ringlet")"
 	echo "unix-sockets $(($(wc -l </proc/net/unix) - 1))"
 	echo "inet-sockets $(awk '/^(TCP|UDP|RAW):/ { n += $3 } END { print n }' /proc/net/sockstat)"
@@ -100,13 +100,13 @@ cmp -s "$tmp/before" "$tmp/after" || {
 	find /run -name '*ringlet*' 2>/dev/null
 	fail "left behind: $(paste "$tmp/before" "$tmp/after" | awk '$2 != $4 { printf "%s %s -> %s; ", $1, $2, $4 }')"
 }
-# A boot that left 100 KiB would be seen ten times over; a VM's memory once.
+# Of a boot, 80 KiB of all memory and 40 KiB in the kernel's own; what was measured is 3 and 5.
 lost=$(($(value before-memory available) - $(value after-memory available)))
-((lost < 32768)) || fail "$lost KiB of memory less after $boots boots"
+((lost < boots * 80 + 4096)) || fail "$lost KiB of memory less after $boots boots"
 grown=$(($(value after-memory slab) - $(value before-memory slab)))
-((grown < 8192)) || fail "the kernel holds $grown KiB more in slabs after $boots boots"
+((grown < boots * 40 + 2048)) || fail "the kernel holds $grown KiB more in slabs after $boots boots"
 shmem=$(($(value after-memory shmem) - $(value before-memory shmem)))
-((shmem < 4096)) || fail "$shmem KiB more of shared memory after $boots boots"
+((shmem < 1024)) || fail "$shmem KiB more of shared memory after $boots boots"
 files=$(($(value after-memory files) - $(value before-memory files)))
 ((files < 50)) || fail "$files more open files in the system after $boots boots"
 echo "$boots boots in $took s, 4 at a time; memory $lost KiB, slabs $grown KiB, open files $files"
