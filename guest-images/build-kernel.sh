@@ -46,8 +46,10 @@ need_all() {
 candidate() {
 	local version
 	version=$(apt-cache policy $source 2>/dev/null | awk '$1 == "Candidate:" { print $2 }')
-	[ -n "$version" ] && [ "$version" != "(none)" ] || die "apt knows no $source; run: sudo apt-get update
-  (it comes from the suite bookworm-security, which must be in /etc/apt/sources.list.d)"
+	case $version in
+	'' | '(none)') die "apt knows no $source; run: sudo apt-get update
+  (it comes from the suite bookworm-security, which must be in /etc/apt/sources.list.d)" ;;
+	esac
 	echo "$version"
 }
 
