@@ -267,6 +267,8 @@ WholeTest(virtiofsd, nothing_is_left_of_it)
 	virtiofsd_stop(v);
 	v = NULL;
 	cr_expect_not(is_there(self));
+	for (unsigned i = 0; i < 200 && is_there(child); i++) /* killed, but nobody of ours waits for it */
+		sleep_ms(10);
 	cr_expect_not(is_there(child));
 	cr_expect_eq(open_fds(), fds);
 }
