@@ -180,8 +180,9 @@ test: setup-build+run+lab+tools+test
 	@tests/lab/fetch.sh >/dev/null
 	@tests/run.sh $(FLOORS) linux
 
-test-all: setup-build+run+lab+tools+test
+test-all: setup-build+run+lab+tools+test+images+kernel
 	@$(MAKE) --no-print-directory $(TESTABLE) guest-images
+	@guest-images/build-kernel.sh small crash
 	@tests/lab/fetch.sh >/dev/null
 	@tests/run.sh $(FLOORS) linux-all
 endif

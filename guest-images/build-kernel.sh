@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds a kernel of our own out of Debian's source package and guest-images/NAME.config.
-# usage: build-kernel.sh [--refresh] NAME...     NAME: small
+# A line "# base: OTHER" in it says that OTHER.config comes first.
+# usage: build-kernel.sh [--refresh] NAME...     NAME: small crash
 # result: build/guest/NAME/{vmlinux,bzImage,version,config}
 # A kernel is built once for a source version and a configuration, and kept in the cache. --refresh asks apt for newer source.
 # While it is built (ten minutes of one processor) it takes 3 GB in the cache.
@@ -43,6 +44,13 @@ need_all() {
 	done
 }
 
+fragment() { # NAME: with those that it is based on
+	local base
+	base=$(sed -n 's/^# base: //p' "$here/$1.config")
+	if [ -n "$base" ]; then fragment "$base"; fi
+	cat "$here/$1.config"
+}
+
 candidate() {
 	local version
 	version=$(apt-cache policy $source 2>/dev/null | awk '$1 == "Candidate:" { print $2 }')
@@ -81,11 +89,12 @@ build() { # NAME VERSION KEY
 		die "cannot download $source $version; the lists of apt may be older than the archive, run: sudo apt-get update"
 	dpkg-deb --fsys-tarfile "$tmp/$source"_*.deb | tar -xO "./usr/src/$source.tar.xz" | tar -xJ -C "$tmp" || die "cannot unpack $source"
 
-	kernel_make KCONFIG_ALLCONFIG="$here/$name.config" allnoconfig >"$tmp/log" 2>&1 || {
+	fragment "$name" >"$tmp/fragment"
+	kernel_make KCONFIG_ALLCONFIG="$tmp/fragment" allnoconfig >"$tmp/log" 2>&1 || {
 		tail -n 20 "$tmp/log" >&2
 		die "$name.config cannot be made a configuration"
 	}
-	missing=$(refused "$here/$name.config" "$tmp/$source/.config")
+	missing=$(refused "$tmp/fragment" "$tmp/$source/.config")
 	[ -z "$missing" ] || die "$source $version does not take these lines of guest-images/$name.config:
 $missing"
 	echo "build-kernel.sh: building $name from $source $version; this takes some minutes" >&2
@@ -129,7 +138,7 @@ exec {lock}>"$cache/.lock-build"
 flock "$lock" # make -j, and the lab, may ask for the same kernel at once
 for name; do
 	[ -e "$here/$name.config" ] || die "no guest-images/$name.config; there are: $(cd "$here" && echo *.config)"
-	config=$(sha256sum <"$here/$name.config" | cut -c 1-16)
+	config=$(fragment "$name" | sha256sum | cut -c 1-16)
 	have=$(cat "$cache/$name/key" 2>/dev/null || true)
 	if [ $refresh = yes ] || [ "${have#* }" != "$config" ]; then
 		version=$(candidate)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs, by package name, what is missing for the purposes named; says what. Silent when nothing is.
-# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench compare fuzz tools peers
+# usage: setup.sh PURPOSE...      PURPOSE: build run lab test bench compare fuzz images kernel tools peers
 set -euo pipefail
 
 packages_build="gcc libc6-dev linux-libc-dev libjansson-dev libzstd-dev liblzma-dev liblz4-dev zlib1g-dev musl-tools
@@ -15,13 +15,14 @@ packages_bench="qemu-system-x86 python3 iproute2 valgrind linux-perf iperf3 xz-u
 # Nothing here starts a service; what would is unpacked by tests/peers/fetch.sh instead.
 packages_peers="qemu-system-common qemu-utils socat iproute2 kmod python3 debian-archive-keyring util-linux"
 packages_kernel="gcc make flex bison bc libelf-dev libssl-dev lz4 xz-utils perl"
+packages_images="e2fsprogs xfsprogs btrfs-progs"
 packages_fuzz="clang libclang-rt-14-dev llvm"
 
 missing=()
 for purpose; do
 	list=packages_$purpose
 	if [ -z "${!list:-}" ]; then
-		echo "setup: no such purpose: $purpose (known: build run lab test bench compare fuzz kernel tools peers)" >&2
+		echo "setup: no such purpose: $purpose (known: build run lab test bench compare fuzz images kernel tools peers)" >&2
 		exit 125
 	fi
 	for package in ${!list}; do

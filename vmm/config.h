@@ -29,8 +29,9 @@ enum command {
 struct mem_config {
 	uint64_t size;          /* bytes, a multiple of 2 MiB (of the huge page size where given) */
 	uint64_t hugepage_size; /* 0: ordinary pages; else 2 MiB or 1 GiB */
-	const char *path;       /* a hugetlbfs mount or any directory to make the file in, or NULL: memfd */
+	const char *path;       /* a hugetlbfs mount or any directory to make the file in, or NULL: ours */
 	bool share;             /* default: true */
+	bool thp;               /* default: true; ordinary pages may be transparent huge ones */
 	bool prealloc;          /* touch every page before the guest runs; implied by huge pages */
 };
 

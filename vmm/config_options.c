@@ -19,7 +19,7 @@ void config_defaults(struct run_config *run)
 	*run = (struct run_config){
 		.default_append = true,
 		.unpack = true,
-		.mem = {.size = 512 * MIB, .share = true},
+		.mem = {.size = 512 * MIB, .share = true, .thp = true},
 		.cpu = {.n = 1, .sockets = 1, .cores = 1, .threads = 1},
 		.panic = PANIC_EXIT,
 		.reboot = REBOOT_EXIT,
@@ -76,6 +76,11 @@ static int mem_share(void *dst, const char *value, struct err *e)
 	return value_switch(value, &((struct mem_list *)dst)->mem.share, e);
 }
 
+static int mem_thp(void *dst, const char *value, struct err *e)
+{
+	return value_switch(value, &((struct mem_list *)dst)->mem.thp, e);
+}
+
 static int mem_prealloc(void *dst, const char *value, struct err *e)
 {
 	struct mem_list *list = dst;
@@ -92,6 +97,7 @@ static const struct key_def mem_keys[] = {
 	{.name = "hugepages", .words = "2M 1G on off", .bare = true, .set = mem_hugepages},
 	{.name = "path", .directory = true, .set = mem_path},
 	{.name = "share", .words = "on off", .bare = true, .set = mem_share},
+	{.name = "thp", .words = "on off", .bare = true, .set = mem_thp},
 	{.name = "prealloc", .words = "on off", .bare = true, .set = mem_prealloc},
 	{.name = "hugepage_size", .stands_for = "hugepages"},
 	{.name = "shared", .stands_for = "share"},
@@ -135,7 +141,7 @@ static int check_mem(const struct mem_config *mem, struct err *e)
 
 static int apply_mem(struct config *cfg, const char *value, struct err *e)
 {
-	struct mem_list list = {.cfg = cfg, .mem = {.size = 512 * MIB, .share = true}};
+	struct mem_list list = {.cfg = cfg, .mem = {.size = 512 * MIB, .share = true, .thp = true}};
 	int r = keys_parse(value, mem_keys, &list, e);
 
 	if (r < 0)

@@ -96,6 +96,7 @@ static void add_mem(struct text *t, const struct mem_config *mem)
 	if (mem->path)
 		add_key(t, "path", mem->path);
 	add_switch(t, "share", mem->share);
+	add_switch(t, "thp", mem->thp);
 	add_switch(t, "prealloc", mem->prealloc);
 }
 

@@ -1,7 +1,6 @@
 /* #syscalls[main]: sendfile pread64
- * #syscalls[setup]: openat memfd_create
  * #syscalls[vcpu,data]: fallocate:1&FALLOC_FL_PUNCH_HOLE madvise */
-/* Theory of operation: all RAM is one file (memfd, hugetlbfs or a file under path=), mapped in as many
+/* Theory of operation: all RAM is one file (vmm/ram_file.h), mapped in as many
  * pieces as the address map has.  One file, because a vhost-user peer is given each region as
  * (fd, offset) and may well take only eight of them. */
 #include "vmm/guest_mem.h"
@@ -9,114 +8,21 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
-#include <linux/memfd.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include "lib/cleanup.h"
 #include "vmm/config.h"
 #include "vmm/hugepages.h"
+#include "vmm/ram_file.h"
 
 #define MIB              (1ull << 20)
 #define PREALLOC_CHUNK   (64 * MIB)
 #define PREALLOC_THREADS 16
-
-static int memfd_open(const struct mem_config *cfg, struct err *e)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd;
-
-	if (cfg->hugepage_size)
-		flags |= MFD_HUGETLB | (unsigned)__builtin_ctzll(cfg->hugepage_size) << MFD_HUGE_SHIFT;
-	fd = memfd_create("ringlet-ram", flags);
-	if (fd < 0 && errno == ENODEV)
-		return err_set(e, -ENODEV, "--mem: this kernel has no huge pages of %llu MiB",
-			       (unsigned long long)(cfg->hugepage_size / MIB));
-	if (fd < 0)
-		return err_set(e, -errno, "--mem: memfd_create: %s", strerror(errno));
-	return fd;
-}
-
-/* A file without a name in the user's directory: nothing is left behind however we end. */
-static int path_open(const struct mem_config *cfg, uint64_t *page_size, struct err *e)
-{
-	CLEANUP_FD int fd = -1;
-	struct statfs fs;
-
-	if (statfs(cfg->path, &fs))
-		return err_set(e, -errno, "--mem: path=%s: %s", cfg->path, strerror(errno));
-	if (fs.f_type == HUGETLBFS_MAGIC) {
-		*page_size = (uint64_t)fs.f_bsize;
-		if (cfg->hugepage_size && cfg->hugepage_size != *page_size)
-			return err_set(e, -EINVAL,
-				       "--mem: path=%s is mounted with pages of %llu MiB, but hugepages=%lluM "
-				       "was asked for\nLeave hugepages= out, or: mount -t hugetlbfs -o "
-				       "pagesize=%lluM none DIR",
-				       cfg->path, (unsigned long long)(*page_size / MIB),
-				       (unsigned long long)(cfg->hugepage_size / MIB),
-				       (unsigned long long)(cfg->hugepage_size / MIB));
-	} else if (cfg->hugepage_size) {
-		return err_set(e, -EINVAL,
-			       "--mem: path=%s is not a hugetlbfs mount, but hugepages were asked for\n"
-			       "Leave path= out, or: mount -t hugetlbfs -o pagesize=%lluM none %s",
-			       cfg->path, (unsigned long long)(cfg->hugepage_size / MIB), cfg->path);
-	}
-	fd = open(cfg->path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-		CLEANUP_FREE char *name = NULL;
-
-		if (asprintf(&name, "%s/ringlet-ram-XXXXXX", cfg->path) < 0)
-			return err_set(e, -ENOMEM, "--mem: out of memory");
-		fd = mkostemp(name, O_CLOEXEC);
-		if (fd >= 0)
-			unlink(name);
-	}
-	if (fd < 0)
-		return err_set(e, -errno, "--mem: cannot make a file in path=%s: %s", cfg->path,
-			       strerror(errno));
-	return steal_fd(&fd);
-}
-
-static int check_size(struct guest_mem *mem, const struct mem_config *cfg, struct err *e)
-{
-	if (!cfg->path)
-		mem->page_size = cfg->hugepage_size ? cfg->hugepage_size : (uint64_t)sysconf(_SC_PAGESIZE);
-	if (mem->size % mem->page_size)
-		return err_set(e, -EINVAL, "--mem: %llu MiB is not a multiple of the page size, %llu MiB",
-			       (unsigned long long)(mem->size / MIB),
-			       (unsigned long long)(mem->page_size / MIB));
-	return 0;
-}
-
-static int backing_open(struct guest_mem *mem, const struct mem_config *cfg, struct err *e)
-{
-	int fd;
-
-	mem->page_size = cfg->hugepage_size ? cfg->hugepage_size : (uint64_t)sysconf(_SC_PAGESIZE);
-	fd = cfg->path ? path_open(cfg, &mem->page_size, e) : memfd_open(cfg, e);
-	if (fd < 0)
-		return fd;
-	mem->fd = fd;
-	if (check_size(mem, cfg, e))
-		return -EINVAL;
-	if (ftruncate(fd, (off_t)mem->size))
-		return err_set(e, -errno, "--mem: cannot make a file of %llu MiB: %s",
-			       (unsigned long long)(mem->size / MIB), strerror(errno));
-	/* A sharer that shrinks the file would take the guest's RAM away.  A file under path= cannot
-	 * be sealed; there the SIGBUS handler has the last word. */
-	if (!cfg->path && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return err_set(e, -errno, "--mem: cannot seal the memfd: %s", strerror(errno));
-	return 0;
-}
 
 static int huge_flags(const struct guest_mem *mem)
 {
@@ -244,17 +150,20 @@ int guest_mem_init(struct guest_mem *mem, const struct mem_config *cfg, gpa_t ho
 	int rc;
 
 	*mem = (struct guest_mem){.fd = -1, .size = cfg->size, .path = cfg->path};
+	mem->page_size = cfg->hugepage_size ? cfg->hugepage_size : (uint64_t)sysconf(_SC_PAGESIZE);
 	if (cfg->share || cfg->path)
-		rc = backing_open(mem, cfg, e);
+		mem->fd = rc = ram_file_open(cfg, &mem->page_size, e);
 	else
-		rc = check_size(mem, cfg, e);
+		rc = ram_file_check_size(cfg->size, mem->page_size, e);
+	rc = rc < 0 ? rc : 0;
 	if (!rc)
 		rc = region_add(mem, 0, low, 0, cfg->share, e);
 	if (!rc && cfg->size > low)
 		rc = region_add(mem, hole_end, cfg->size - low, low, cfg->share, e);
 	if (!rc && mem->page_size < 2 * MIB)
 		for (unsigned i = 0; i < mem->nregions; i++) /* advice: may well be off for shmem */
-			madvise(mem->region[i].hva, mem->region[i].size, MADV_HUGEPAGE);
+			madvise(mem->region[i].hva, mem->region[i].size,
+				cfg->thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	mem->keep = cfg->prealloc || mem->page_size >= 2 * MIB;
 	if (!rc && mem->keep)
 		rc = populate(mem, e);

@@ -15,7 +15,7 @@ struct mem_region {
 	gpa_t gpa;
 	uint64_t size;      /* bytes, a multiple of 2 MiB */
 	void *hva;          /* our mapping */
-	int fd;             /* memfd (sealed) or a file under path= (cannot be sealed); -1: share=off */
+	int fd;             /* the file (vmm/ram_file.h); -1: share=off */
 	uint64_t fd_offset; /* where gpa lies in fd, for back ends that map it themselves */
 };
 

@@ -36,7 +36,7 @@ static const char help_run[] =
 	"  -i, --initrd FILE        initial RAM disk\n"
 	"  -a, --append TEXT        more for the kernel's command line; may be repeated\n"
 	"      --no-default-append  only what -a says is on the command line\n"
-	"  -m, --mem SIZE[,hugepages[=2M|1G]][,path=DIR][,share=on|off][,prealloc]\n"
+	"  -m, --mem SIZE[,hugepages[=2M|1G]][,path=DIR][,share=on|off][,thp=on|off][,prealloc]\n"
 	"                           memory; default 512M, a bare number is MiB\n"
 	"  -c, --cpus N[,sockets=N][,cores=N][,threads=N][,pin=2-5+8]\n"
 	"                           virtual CPUs; default 1; pin: host CPUs they run on\n"

@@ -183,15 +183,36 @@ static int add(struct payload *p, struct err *e, const char *fmt, ...)
 	return 0;
 }
 
+/* How much the console shows is known to Linux from the words that it has read so far, and at console= it
+ * prints all that was logged until then. */
+static int add_loudness(struct payload *p, const struct run_config *cfg, struct err *e)
+{
+	static const char spaces[] = " \t\n";
+	int rc = 0;
+
+	for (unsigned i = 0; i < cfg->nappend; i++) {
+		const char *word = cfg->append[i];
+
+		for (size_t n; !rc && *(word += strspn(word, spaces)); word += n) {
+			n = strcspn(word, spaces);
+			if (n == 2 && !memcmp(word, "--", 2))
+				return rc; /* the rest is init's */
+			if ((n == 5 && !memcmp(word, "quiet", 5)) || (n > 9 && !memcmp(word, "loglevel=", 9)))
+				rc = add(p, e, "%.*s", (int)n, word);
+		}
+	}
+	return rc;
+}
+
 static int make_cmdline(struct payload *p, const struct run_config *cfg, bool our_init, struct err *e)
 {
 	int rc = 0;
 
 	if (cfg->default_append) {
-		if (cfg->dev.console.on)
+		rc = add_loudness(p, cfg, e);
+		if (!rc && cfg->dev.console.on)
 			rc = add(p, e, "console=hvc0");
-		else /* from the first message on, and handed over to ttyS0, which ACPI places at this address
-		      */
+		else if (!rc) /* from the first message on, and handed over to ttyS0, which ACPI places here */
 			rc = add(p, e, "console=uart8250,mmio,%#llx", LAYOUT_UART_MMIO);
 		/* A panic that hangs would never end a CI job. */
 		if (!rc && cfg->panic != PANIC_HANG)

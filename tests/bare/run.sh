@@ -384,6 +384,9 @@ for n in 1 2 4 8 32; do
 	simple_expect smp-$n out "^# $n CPUs" smp 0 -c $n -a cpus=$n
 done
 simple timer timer 0
+# What says how loud Linux is comes before console=, except where it is for init.
+simple_expect append-quiet out '^# kernel command line: quiet loglevel=1 console=[^ ]* panic=-1 x quiet loglevel=1 -- quiet$' \
+	hlt 0 --dry-run -a 'x quiet loglevel=1' -a '-- quiet'
 serial_input
 console console-mmio 1024 -a via=mmio
 console console-port 128 -a via=port

@@ -143,7 +143,7 @@ WholeTest(completion, words_where_equals_does_not_break)
 
 WholeTest(completion, keys_at_the_start)
 {
-	offers("ringlet run -m ", "size= hugepages path= share prealloc");
+	offers("ringlet run -m ", "size= hugepages path= share thp prealloc");
 	offers("ringlet run -c th", "threads=");
 }
 

@@ -344,7 +344,7 @@ Test(config_error, unknown_key_names_the_nearest)
 
 Test(config_error, unknown_key_far_from_all_lists_them)
 {
-	refuses("run -m 1G,colour=red", "colour", "size, hugepages, path, share, prealloc", NULL);
+	refuses("run -m 1G,colour=red", "colour", "size, hugepages, path, share, thp, prealloc", NULL);
 }
 
 Test(config_error, unknown_command_names_the_nearest)

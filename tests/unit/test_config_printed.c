@@ -94,7 +94,7 @@ Test(config_printed, printed_line_spells_defaults_out)
 
 	takes("run");
 	config_print_run(&cfg, line, sizeof(line));
-	cr_expect_str_eq(line, "ringlet run --unpack=on --mem=512M,share=on,prealloc=off "
+	cr_expect_str_eq(line, "ringlet run --unpack=on --mem=512M,share=on,thp=on,prealloc=off "
 			       "--cpus=1,sockets=1,cores=1,threads=1 --transport=pci "
 			       "--console=serial --timeout=0 --boot-timeout=0 --panic=exit "
 			       "--oops=ignore --reboot=exit --sandbox=on");

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "backends/slirp_helper.h"
 #include "lib/log.h"
 #include "tests/unit/open_fds.h"
 #include "tests/unit/teardown.h"
@@ -97,6 +100,13 @@ static void teardown(void)
 	cr_expect_eq(open_fds(), fds_before);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	cr_expect_eq(system(command), 0);
+}
+
+/* The user-mode network is this program again. */
+__attribute__((constructor)) static void be_the_helper(int argc, char *argv[])
+{
+	if (slirp_helper_wanted(argc, argv))
+		exit(slirp_helper_main(argc, argv));
 }
 
 TestSuite(errand, .init = setup, .fini = teardown_once, .timeout = 60);
@@ -284,4 +294,49 @@ WholeTest(errand, descriptors_of_a_request_that_never_ends_are_closed)
 	raw("{\"args\":", 3, reply, 1); /* hangs up before its line is whole */
 	raw("{\"args\":[\"stats\"]}\n", 0, reply, sizeof(reply));
 	cr_expect(strstr(reply, "stats done"));
+}
+
+/* --- a user-mode network --- */
+
+static int run_user(const char *rules, struct errand_fds *fds, struct err *e)
+{
+	struct errands one = {.n = 1, .errand[0] = {.kind = ERRAND_USER, .count = 1, .mtu = 1400}};
+
+	snprintf(one.errand[0].path, sizeof(one.errand[0].path), "%s", rules);
+	return errands_run(&one, fds, e);
+}
+
+WholeTest(errand, a_user_network_is_started_and_ends_with_its_socket)
+{
+	/* 10.0.2.15 asks who has 10.0.2.2. */
+	static const unsigned char ask[42] = {
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0,  6, 4, 0,
+		1,    0x52, 0x54, 0,    0x12, 0x34, 0x56, 10,   0, 2,    15,   0,    0, 0, 0, 0, 0, 10, 0, 2, 2,
+	};
+	struct errand_fds fds;
+	struct err e = {0};
+	unsigned char answer[2048];
+	struct pollfd p = {.events = POLLIN};
+
+	cr_assert_eq(run_user("", &fds, &e), 0, "%s", e.text);
+	cr_assert_eq(fds.n, 1);
+	p.fd = fds.fd[0];
+	cr_assert_eq(send(p.fd, ask, sizeof(ask), MSG_NOSIGNAL), sizeof(ask));
+	cr_assert_eq(poll(&p, 1, 10000), 1);
+	cr_expect_geq(recv(p.fd, answer, sizeof(answer), MSG_DONTWAIT), 42);
+	errand_close(&fds);
+	for (unsigned i = 0; i < 500 && waitpid(-1, NULL, WNOHANG) == 0;
+	     i++) /* unless it is not ours to reap */
+		usleep(10000);
+	cr_expect(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "the helper goes on");
+}
+
+WholeTest(errand, a_user_network_that_cannot_be)
+{
+	struct errand_fds fds;
+	struct err e = {0};
+
+	cr_expect_lt(run_user("tcp:no:such-22", &fds, &e), 0);
+	cr_expect(*e.text, "no sentence");
+	cr_expect_eq(fds.n, 0);
 }

@@ -2,13 +2,66 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "tests/unit/guest_mem_rig.h"
 #include "vmm/hugepages.h"
 
 TestSuite(guest_mem_backing, .init = setup, .fini = teardown, .timeout = 120);
+
+static unsigned count(const char *dir)
+{
+	DIR *d = opendir(dir);
+	unsigned n = 0;
+
+	cr_assert(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static unsigned lines(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	unsigned n = 0;
+
+	cr_assert(f);
+	for (int c; (c = getc(f)) != EOF;)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+static bool write_self(const char *name, const char *text)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/%s", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n == (ssize_t)strlen(text);
+}
+
+/* By the host, to whoever is nobody. */
+static bool namespaces_refused(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(unshare(CLONE_NEWUSER | CLONE_NEWNS) || !write_self("uid_map", "0 65534 1"));
+	waitpid(pid, &status, 0);
+	return status != 0;
+}
 
 /* --- what is behind it --- */
 
@@ -20,6 +73,73 @@ Test(guest_mem_backing, nobody_can_shrink_or_grow_the_memfd)
 	cr_expect_eq(errno, EPERM);
 	cr_expect_eq(ftruncate(mem.fd, (off_t)(128 * MIB)), -1);
 	cr_expect_eq(fcntl(mem.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+}
+
+/* --- pages of 2 MiB without being asked --- */
+
+static bool tmpfs_has_large_pages(void)
+{
+	struct stat st;
+
+	return mem.fd >= 0 && !fstat(mem.fd, &st) && st.st_blksize == 2 * MIB;
+}
+
+static void has_large_pages(void)
+{
+	volatile uint8_t *p = guest_mem_ptr(&mem, 4 * MIB + 5, 1);
+
+	cr_assert(tmpfs_has_large_pages(), "the file is of small pages");
+	cr_assert_eq(resident(), 0);
+	*p = 1;
+	cr_expect_eq(resident(), 2 * MIB);
+	cr_expect_eq(mem.page_size, 4096, "what is given back may be less");
+}
+
+Test(guest_mem_backing, shared_ram_comes_in_large_pages)
+{
+	if (geteuid() != 0)
+		cr_skip_test("mounts want root");
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .share = true, .thp = true}), 0, "%s", e.text);
+	has_large_pages();
+}
+
+/* What nobody has asked for is no reason to fail, so a user whom the host gives no namespace has a memfd. */
+Test(guest_mem_backing, a_user_has_large_pages_too)
+{
+	if (geteuid() == 0 && (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534)))
+		cr_skip_test("setresuid: %s", strerror(errno));
+	cr_assert(!prctl(PR_SET_DUMPABLE, 1));
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .share = true, .thp = true}), 0, "%s", e.text);
+	if (!tmpfs_has_large_pages() && namespaces_refused())
+		cr_expect_eq(fcntl(mem.fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	else
+		has_large_pages();
+}
+
+Test(guest_mem_backing, nothing_is_open_or_mounted_but_the_file)
+{
+	unsigned fds = count("/proc/self/fd"), mounts = lines("/proc/self/mountinfo");
+
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .share = true, .thp = true}), 0, "%s", e.text);
+	cr_expect_eq(count("/proc/self/fd"), fds + 1);
+	cr_expect_eq(lines("/proc/self/mountinfo"), mounts);
+	guest_mem_fini(&mem);
+	cr_expect_eq(count("/proc/self/fd"), fds);
+}
+
+/* A balloon gives pages of 4 KiB back. */
+Test(guest_mem_backing, large_pages_are_given_back_in_small_ones)
+{
+	cr_assert_eq(make((struct mem_config){.size = 64 * MIB, .share = true, .thp = true}), 0, "%s", e.text);
+	memset(mem.region[0].hva, 0x5a, 8 * MIB);
+	cr_assert_eq(resident(), 8 * MIB);
+	cr_assert_eq(guest_mem_discard(&mem, 2 * MIB, 4096), 0);
+	cr_expect_eq(resident(), 8 * MIB - 4096);
+	for (gpa_t at = 4 * MIB; at < 6 * MIB; at += 4096)
+		cr_assert_eq(guest_mem_discard(&mem, at, 4096), 0);
+	cr_expect_eq(resident(), 6 * MIB - 4096);
+	cr_expect_eq(*(uint8_t *)guest_mem_ptr(&mem, 2 * MIB + 4095, 1), 0);
+	cr_expect_eq(*(uint8_t *)guest_mem_ptr(&mem, 2 * MIB + 4096, 1), 0x5a);
 }
 
 Test(guest_mem_backing, shared_ram_is_the_files)

@@ -74,7 +74,7 @@ forgotten() { # NAME...  the memory of a VM that has gone
 	local i name
 	for name; do
 		for ((i = 0; i < 50; i++)); do
-			grep -q memfd: "/proc/${backend[$name]}/maps" || break
+			grep -q ringlet-ram "/proc/${backend[$name]}/maps" || break
 			sleep 0.1
 		done
 		((i < 50)) || fail "$name keeps the memory of a VM that has gone"
@@ -188,7 +188,7 @@ ended vn0
 ) &
 guest=$!
 guest_said kill
-grep -q memfd: "/proc/${backend[vb0]}/maps" || fail "the back end has the guest's memory where nobody looks for it"
+grep -q ringlet-ram "/proc/${backend[vb0]}/maps" || fail "the back end has the guest's memory where nobody looks for it"
 vm=$(fuser "$disk" 2>/dev/null | tr -d ' ')
 kill -KILL "${vm:?nobody has the disk open}"
 { wait "$guest"; } 2>/dev/null
