@@ -70,4 +70,27 @@ sleep 1
 check off-is-off "$(grep -h '^Seccomp:' /proc/$vm/task/*/status | grep -v '0$')"
 kill -KILL $vm
 wait $vm 2>/dev/null
+# Who is not root. (May open /dev/kvm and this directory by a capability, which the sandbox takes away.)
+of_a_user() { # COMMAND...
+	setpriv --reuid 54321 --regid 54321 --clear-groups --inh-caps +dac_override --ambient-caps +dac_override "$@"
+}
+if [ "$(id -u)" = 0 ]; then
+	status=0
+	of_a_user "$ringlet" run -k "$build/bare/smp.elf" -m 64M --timeout 20s --control "$work/control" -c 2 -a cpus=2 >"$work/vm" 2>&1 </dev/null || status=$?
+	check a-user-s-vm-runs "$([ $status = 0 ] || echo "status $status: $(head -c 300 "$work/vm")")"
+	# However few processes one may have: it runs, or says what is wrong.
+	bad=
+	for most in 1 2 3 4 5 6; do
+		status=0
+		of_a_user bash -c "ulimit -u $most; exec $ringlet run -k $build/bare/smp.elf -m 64M --timeout 20s -a cpus=1" >"$work/vm" 2>&1 </dev/null || status=$?
+		case $status in
+		0) ;;
+		125) grep -qE 'Resource temporarily unavailable' "$work/vm" || bad+=" $most: $(head -c 200 "$work/vm")" ;;
+		*) bad+=" $most: status $status" ;;
+		esac
+	done
+	check few-processes-are-told "$bad"
+else
+	echo "ok - sandbox/a-user-s-vm-runs # SKIP only root can be somebody else"
+fi
 [ $failed = 0 ]

@@ -124,10 +124,6 @@ static int set_limits(const struct run_config *cfg, struct err *e)
 
 	if (!rc && !files_grow(cfg))
 		rc = limit(RLIMIT_FSIZE, 0, "RLIMIT_FSIZE", e);
-	/* A disk's helper thread starts with the first request that needs it, a vCPU's with each life of the
-	 * guest. */
-	if (!rc && !cfg->dev.ndisk && !cfg->guest.root.source && cfg->reboot != REBOOT_AGAIN)
-		rc = limit(RLIMIT_NPROC, 0, "RLIMIT_NPROC", e);
 	return rc ? rc : limit(RLIMIT_MSGQUEUE, 0, "RLIMIT_MSGQUEUE", e);
 }
 

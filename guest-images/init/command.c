@@ -89,15 +89,6 @@ static int run_to_end(char **argv)
 	return stdio_serve(pid);
 }
 
-/* What the command left behind would hold what is to be unmounted. */
-static void end_the_rest(void)
-{
-	signal(SIGCHLD, SIG_DFL);
-	kill(-1, SIGKILL);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
-}
-
 static void send_exit(int status)
 {
 	uint8_t answer[WIRE_EXIT_LEN] = {WIFSIGNALED(status)};
@@ -123,9 +114,7 @@ void command_mode(char *buf, size_t len)
 	} else {
 		status = run_to_end(argv);
 	}
-	end_the_rest();
-	sync();
-	root_leave();
+	settle();
 	send_exit(status);
 	sleep(10); /* the VMM ends us; where it does not, we do */
 }

@@ -25,6 +25,7 @@
 #include "lib/log.h"
 #include "lib/thread.h"
 
+#define REFUSALS    10000
 #define VCPU_SIGNAL SIGRTMIN
 
 static void on_vcpu_signal(int sig)
@@ -201,6 +202,19 @@ static enum vcpu_next obey(struct vcpu *c)
 	return next;
 }
 
+/* One that waits to be started gets EAGAIN whenever something wakes it.  At every turn it means that KVM, which
+ * makes a thread of its own when a VM first runs, may not. */
+static enum vcpu_next refused(struct vcpu *c)
+{
+	if (c->refused++ < REFUSALS)
+		return obey(c);
+	log_error(
+		"vCPU %u: KVM_RUN: %s, %d times: KVM can start no thread of its own\n"
+		"How many there may be: ulimit -u; cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/pids.max",
+		c->cfg.index, strerror(EAGAIN), REFUSALS);
+	return VCPU_FAILED;
+}
+
 static enum vcpu_next run_once(struct vcpu *c)
 {
 	enum vcpu_next (*handler)(struct vcpu * c) = NULL;
@@ -212,13 +226,17 @@ static enum vcpu_next run_once(struct vcpu *c)
 		;
 	vm_coalesced_drain(c->cfg.vm, coalesced_write, c);
 	if (rc < 0) {
-		if (error == EINTR || error == EAGAIN)
+		if (error == EAGAIN)
+			return refused(c);
+		c->refused = 0;
+		if (error == EINTR)
 			return obey(c);
 		if (error == EFAULT)
 			return VCPU_MEMORY;
 		log_error("vCPU %u: KVM_RUN: %s", c->cfg.index, strerror(error));
 		return VCPU_FAILED;
 	}
+	c->refused = 0;
 	if (c->run->exit_reason < VCPU_EXIT_REASONS) {
 		count(&c->stats.exits[c->run->exit_reason]);
 		handler = on_exit_table[c->run->exit_reason];

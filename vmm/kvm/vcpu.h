@@ -56,6 +56,7 @@ struct vcpu {
 	bool outside;   /* of KVM_RUN and of every handler */
 	enum vcpu_next why;
 	struct vcpu_stats stats;
+	unsigned refused; /* EAGAIN of KVM_RUN since it last was in the guest */
 };
 
 int vcpu_init(struct vcpu *c, const struct vcpu_config *cfg, struct err *e);

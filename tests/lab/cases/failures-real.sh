@@ -23,6 +23,9 @@ row 124 timeout 'within --timeout' --timeout 20s --oops fail -- sh -c "$provoke 
 # Nobody asked: the command's own status, and the oops in --result.
 row 3 answer '' -- sh -c "$provoke (echo EXCEPTION >DIRECT); exit 3"
 grep -q '"oops": ".*BUG: kernel NULL pointer' "$tmp/result" || fail "an oops that is ignored is not in --result"
+# A process that nothing can end is left behind: the command's answer counts all the same.
+row 5 answer '' -- sh -c "$provoke (echo HUNG_TASK >DIRECT) & sleep 1; exit 5"
+expect_line "$tmp/err" 'cannot be ended'
 # A warning is none.
 row 0 answer '' --oops fail -- sh -c "$provoke echo WARNING >DIRECT; grep -q . DIRECT; exit 0"
 expect_line "$tmp/console" 'WARNING: CPU: 0'
