@@ -310,6 +310,18 @@ void guest_mem_unpin(const struct guest_mem *mem)
 	pthread_mutex_unlock(&discard_lock);
 }
 
+/* A part of a large page is given back.  The kernel's khugepaged would make it whole again, with what was given
+ * back, where as little as one page is left of it. */
+static void keep_small(const struct guest_mem *mem, const struct mem_region *r)
+{
+	const unsigned bit = 1u << (r - mem->region);
+	unsigned *small = (unsigned *)(uintptr_t)&mem->small;
+
+	if (!(*small & bit))
+		madvise(r->hva, r->size, MADV_NOHUGEPAGE);
+	*small |= bit;
+}
+
 static int region_discard(const struct mem_region *r, uint64_t from, uint64_t len)
 {
 	int rc;
@@ -340,6 +352,8 @@ int guest_mem_discard(const struct guest_mem *mem, gpa_t gpa, uint64_t len)
 		piece(mem, gpa + at, len - at, &n);
 		to = (from + n) / page * page;
 		from = (from + page - 1) / page * page;
+		if (from < to && (from | to) % (2 * MIB))
+			keep_small(mem, r);
 		if (from < to)
 			rc = region_discard(r, from, to - from);
 	}

@@ -28,6 +28,7 @@ struct guest_mem {
 	const char *path;   /* path=, or NULL */
 	bool keep;          /* every page was populated, and stays */
 	unsigned pins;      /* guest_mem_pin() without guest_mem_unpin() so far */
+	unsigned small;     /* regions, a bit each, that large pages are kept out of: see guest_mem_discard() */
 };
 
 struct mem_config;

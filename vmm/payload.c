@@ -183,21 +183,41 @@ static int add(struct payload *p, struct err *e, const char *fmt, ...)
 	return 0;
 }
 
+/* As Linux sees it: up to a space that is not in quotes. */
+static size_t word_len(const char *s)
+{
+	bool quoted = false;
+	size_t n = 0;
+
+	for (; s[n] && (quoted || !strchr(" \t\n", s[n])); n++)
+		quoted ^= s[n] == '"';
+	return n;
+}
+
+static bool is_loudness(const char *word, size_t n)
+{
+	static const char *const words[] = {"quiet", "debug", "ignore_loglevel"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (n == strlen(words[i]) && !memcmp(word, words[i], n))
+			return true;
+	return n > 9 && !memcmp(word, "loglevel=", 9);
+}
+
 /* How much the console shows is known to Linux from the words that it has read so far, and at console= it
  * prints all that was logged until then. */
 static int add_loudness(struct payload *p, const struct run_config *cfg, struct err *e)
 {
-	static const char spaces[] = " \t\n";
 	int rc = 0;
 
 	for (unsigned i = 0; i < cfg->nappend; i++) {
 		const char *word = cfg->append[i];
 
-		for (size_t n; !rc && *(word += strspn(word, spaces)); word += n) {
-			n = strcspn(word, spaces);
+		for (size_t n; !rc && *(word += strspn(word, " \t\n")); word += n) {
+			n = word_len(word);
 			if (n == 2 && !memcmp(word, "--", 2))
 				return rc; /* the rest is init's */
-			if ((n == 5 && !memcmp(word, "quiet", 5)) || (n > 9 && !memcmp(word, "loglevel=", 9)))
+			if (is_loudness(word, n))
 				rc = add(p, e, "%.*s", (int)n, word);
 		}
 	}

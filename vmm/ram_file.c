@@ -1,8 +1,9 @@
-/* #syscalls[setup]: openat memfd_create fsopen fsconfig fsmount unlinkat clone wait4 */
+/* #syscalls[setup]: openat memfd_create fsopen fsconfig fsmount unlinkat clone wait4 prctl */
 /* Theory of operation: a memfd has pages of 4 KiB unless the host's shmem_enabled says otherwise, and hardly
- * any host's does.  A tmpfs that is mounted with huge= has large ones everywhere.  So RAM is a file of a tmpfs
- * of its own, which is mounted nowhere and goes with its last descriptor.  What that costs is the seals:
- * only memfds have them, and a sharer who cuts this file ends the VM (vmm/crash.c) instead of being refused. */
+ * any host's does.  A tmpfs that is mounted with huge= has large ones everywhere.  So, where a memfd has none,
+ * RAM is a file of a tmpfs of its own, which is mounted nowhere and goes with its last descriptor.  What that
+ * costs is the seals: only memfds have them, and a sharer who cuts this file ends the VM (vmm/crash.c), and
+ * whoever else maps it and is not prepared, instead of being refused. */
 #include "vmm/ram_file.h"
 
 #include <errno.h>
@@ -10,12 +11,12 @@
 #include <linux/magic.h>
 #include <linux/memfd.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -75,10 +76,11 @@ static bool write_file(const char *path, const char *text)
 }
 
 /* Who may not mount may in a user namespace, where the host lets everybody have one.  A process goes there
- * and opens the file as ours: descriptors are common to both. */
+ * and opens the file as ours: descriptors are common to both.  Without SIGCHLD, which we may ignore, and then
+ * would not hear how it ended. */
 static int tmpfs_open_namespaced(void)
 {
-	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES | SIGCHLD;
+	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES;
 	CLEANUP_FD int place = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char uid[32], gid[32];
 	int status = -1;
@@ -101,7 +103,7 @@ static int tmpfs_open_namespaced(void)
 		cleanup_fd_(&fd); /* it would stay open in us */
 		_exit(status);
 	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
 		;
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? steal_fd(&place) : -1;
 }
@@ -156,33 +158,61 @@ int ram_file_check_size(uint64_t size, uint64_t page_size, struct err *e)
 	return 0;
 }
 
+static int size_to(int fd, const struct mem_config *cfg, struct err *e)
+{
+	if (!ftruncate(fd, (off_t)cfg->size))
+		return 0;
+	return err_set(e, -errno, "--mem: cannot make a file of %llu MiB: %s",
+		       (unsigned long long)(cfg->size / MIB), strerror(errno));
+}
+
+static bool has_large_pages(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && st.st_blksize >= (blksize_t)(2 * MIB);
+}
+
+/* -1: they are not to be had. */
+static int large_open(const struct mem_config *cfg)
+{
+	/* A list of system calls may end who asks for one that is not on it: then better not us. */
+	CLEANUP_FD int fd = prctl(PR_GET_SECCOMP) > 0 ? -1 : tmpfs_open();
+
+	if (fd < 0)
+		fd = tmpfs_open_namespaced();
+	if (fd < 0 || size_to(fd, cfg, NULL) || !has_large_pages(fd))
+		return -1;
+	return steal_fd(&fd);
+}
+
+static int seal(int fd, struct err *e)
+{
+	/* A sharer that shrinks the file would take the guest's RAM away. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return err_set(e, -errno, "--mem: cannot seal the memfd: %s", strerror(errno));
+	return 0;
+}
+
 int ram_file_open(const struct mem_config *cfg, uint64_t *page_size, struct err *e)
 {
-	CLEANUP_FD int fd = -1;
-	bool seal = false;
+	CLEANUP_FD int fd = cfg->path ? path_open(cfg, page_size, e) : memfd_open(cfg, e);
 	int rc;
 
-	if (cfg->path) {
-		fd = path_open(cfg, page_size, e);
-	} else if (cfg->thp && !cfg->hugepage_size) {
-		fd = tmpfs_open();
-		if (fd < 0)
-			fd = tmpfs_open_namespaced();
-	}
-	if (fd < 0 && !cfg->path) {
-		fd = memfd_open(cfg, e);
-		seal = true;
-	}
 	if (fd < 0)
 		return fd;
 	rc = ram_file_check_size(cfg->size, *page_size, e);
-	if (rc < 0)
+	rc = rc ? rc : size_to(fd, cfg, e);
+	if (rc)
 		return rc;
-	if (ftruncate(fd, (off_t)cfg->size))
-		return err_set(e, -errno, "--mem: cannot make a file of %llu MiB: %s",
-			       (unsigned long long)(cfg->size / MIB), strerror(errno));
-	/* A sharer that shrinks the file would take the guest's RAM away. */
-	if (seal && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return err_set(e, -errno, "--mem: cannot seal the memfd: %s", strerror(errno));
-	return steal_fd(&fd);
+	if (cfg->path)
+		return steal_fd(&fd);
+	if (cfg->thp && !cfg->hugepage_size && !has_large_pages(fd)) {
+		const int large = large_open(cfg);
+
+		if (large >= 0)
+			return large;
+	}
+	rc = seal(fd, e);
+	return rc ? rc : steal_fd(&fd);
 }

@@ -387,6 +387,8 @@ simple timer timer 0
 # What says how loud Linux is comes before console=, except where it is for init.
 simple_expect append-quiet out '^# kernel command line: quiet loglevel=1 console=[^ ]* panic=-1 x quiet loglevel=1 -- quiet$' \
 	hlt 0 --dry-run -a 'x quiet loglevel=1' -a '-- quiet'
+simple_expect append-loud out '^# kernel command line: quiet debug ignore_loglevel console=[^ ]* panic=-1 quiet dyndbg="a quiet b" debug ignore_loglevel$' \
+	hlt 0 --dry-run -a 'quiet dyndbg="a quiet b" debug ignore_loglevel'
 serial_input
 console console-mmio 1024 -a via=mmio
 console console-port 128 -a via=port

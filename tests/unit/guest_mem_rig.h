@@ -38,7 +38,7 @@ static inline int make(struct mem_config cfg)
 
 static inline void make_size(uint64_t size)
 {
-	cr_assert_eq(make((struct mem_config){.size = size, .share = true}), 0, "%s", e.text);
+	cr_assert_eq(make((struct mem_config){.size = size, .share = true, .thp = true}), 0, "%s", e.text);
 }
 
 static inline uint64_t resident(void)

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +159,7 @@ Test(vhost_user_again, a_late_answer_is_nobodys)
 	waitpid(pid, NULL, WUNTRACED);
 	cr_expect_eq(vhost_user_again(again), -EAGAIN);
 	kill(pid, SIGCONT);
-	usleep(100000);
+	cr_assert_eq(poll(&(struct pollfd){.fd = at, .events = POLLIN}, 1, 10000), 1);
 	close(vhost_user_accept(at)); /* of the late one */
 	joined(vhost_user_again(again), at);
 	cr_expect_eq(open_fds(), fds, "the late socket stays");
