@@ -94,7 +94,7 @@ all_rules() {
 	done | rule libraries-stay-in-their-files
 
 	exits '(quick_)?exit' | grep -v '^vmm/main\.c:' | rule exit-in-main-only
-	exits '_[eE]xit' | grep -Ev '^(vmm/crash|lib/confine|compare/process_[a-z]+|matrix/keeper|backends/virtiofsd(_become)?)\.c:' | rule _exit-in-crash-and-after-fork-only
+	exits '_[eE]xit' | grep -Ev '^(vmm/(crash|ram_file)|lib/confine|compare/process_[a-z]+|matrix/keeper|backends/virtiofsd(_become)?)\.c:' | rule _exit-in-crash-and-after-fork-only
 }
 
 result=$(all_rules)

@@ -51,8 +51,8 @@ bool root_enter(void);
 /* ... and out of it again, before the VM ends: what was written is where it belongs. */
 void root_leave(void);
 
-/* settle.c: ends all other processes and brings what was written to its place. A process or a disk that does not
- * answer is waited for in vain for 10 s each, and told. */
+/* settle.c: ends all other processes and brings what was written to its place. A process or a disk that does
+ * not answer is waited for in vain for 10 s each, and told. */
 void settle(void);
 
 /* power.c: a process that waits for the power button. */
