@@ -10,6 +10,7 @@
 
 #include "lib/cleanup.h"
 #include "vmm/doctor_checks.h"
+#include "vmm/ram_file.h"
 
 #define GIB (UINT64_C(1) << 30)
 
@@ -263,10 +264,12 @@ void check_shmem_enabled(const char *root, struct check *c)
 		check_set(c, CHECK_OK, "%s: guest memory can have huge pages", value);
 		return;
 	}
+	if (!*root && ram_file_large()) {
+		check_set(c, CHECK_OK, "%s, but guest memory has huge pages, from a tmpfs of its own", value);
+		return;
+	}
 	check_set(c, CHECK_NOTE,
-		  "%s: guest memory gets no transparent huge pages, "
-		  "madvise does nothing",
-		  value);
+		  "%s, and no tmpfs with them can be had: guest memory gets no transparent huge pages", value);
 	check_mend(c, "echo advise | sudo tee %s", path);
 }
 

@@ -11,7 +11,6 @@
 #include <linux/magic.h>
 #include <linux/memfd.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +23,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "vmm/config.h"
 
 #define MIB  (1ull << 20)
@@ -212,7 +212,18 @@ int ram_file_open(const struct mem_config *cfg, uint64_t *page_size, struct err 
 
 		if (large >= 0)
 			return large;
+		log_info("memory: in pages of 4 KiB; this host has no larger ones for it (ringlet doctor: "
+			 "shmem_enabled)");
 	}
 	rc = seal(fd, e);
 	return rc ? rc : steal_fd(&fd);
+}
+
+bool ram_file_large(void)
+{
+	const struct mem_config cfg = {.size = 2 * MIB, .share = true, .thp = true};
+	uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+	CLEANUP_FD int fd = ram_file_open(&cfg, &page_size, NULL);
+
+	return fd >= 0 && has_large_pages(fd);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "init.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,6 +63,8 @@ void settle(void)
 		 "for");
 	channel_flush(); /* what is yet to be sent is not to be sent twice */
 	pid = fork();
+	if (pid < 0)
+		complain("what was written may not have reached its disk: fork: %s", strerror(errno));
 	if (pid == 0) {
 		write_out();
 		channel_flush();

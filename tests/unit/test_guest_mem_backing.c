@@ -12,6 +12,7 @@
 
 #include "tests/unit/guest_mem_rig.h"
 #include "vmm/hugepages.h"
+#include "vmm/ram_file.h"
 
 TestSuite(guest_mem_backing, .init = setup, .fini = teardown, .timeout = 120);
 
@@ -124,6 +125,11 @@ Test(guest_mem_backing, shared_ram_comes_in_large_pages)
 {
 	make_size(64 * MIB);
 	has_what_can_be_had();
+}
+
+Test(guest_mem_backing, whether_it_does_is_known)
+{
+	cr_expect_eq(ram_file_large(), large_pages_to_be_had());
 }
 
 Test(guest_mem_backing, a_user_has_large_pages_too)
