@@ -7,7 +7,7 @@ usage: vhost.py [--rounds N] [--seconds S] [--limit S] [--side NAME=BINARY]... [
 One vCPU, one queue pair.  TCP by iperf3 both ways, ping.  What is told is the median of paired ratios to QEMU.  Bits
 that only one of the two drivers has are told.
 
-Guest memory has a part in it: a memfd's pages are small unless the host's shmem_enabled says otherwise, anonymous memory has
+Guest memory has a part in it: the pages of QEMU's memfd are small unless the host's shmem_enabled says otherwise, ours and anonymous memory have
 huge ones.  Ringlet shares its memory by default, QEMU does not, so both are run both ways.
 """
 import argparse
