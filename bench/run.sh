@@ -13,6 +13,7 @@ make -s --no-print-directory -f Makefile -f bench/Makefile.inc bench-guests
 bench/native.py --rounds "${ROUNDS:-15}" --seconds 0.5
 "${here[@]}" bench/linux.py --rounds "${ROUNDS:-3}"
 bench/backend_net.sh "${ROUNDS:-9}"
+bench/backend_net_count.sh
 bench/backend_blk.py --rounds "${ROUNDS:-15}" --seconds 0.4 --only cache-read,tmpfs-read,memory-read
 # Datapaths: beside QEMU's front ends, beside each other, and from one to another.
 bench/peers.py --rounds "${ROUNDS:-15}"

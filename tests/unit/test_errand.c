@@ -18,6 +18,7 @@
 #include "lib/log.h"
 #include "tests/unit/open_fds.h"
 #include "tests/unit/teardown.h"
+#include "tests/unit/who_has_gateway.h"
 #include "vmm/control.h"
 #include "vmm/errand.h"
 
@@ -308,11 +309,6 @@ static int run_user(const char *rules, struct errand_fds *fds, struct err *e)
 
 WholeTest(errand, a_user_network_is_started_and_ends_with_its_socket)
 {
-	/* 10.0.2.15 asks who has 10.0.2.2. */
-	static const unsigned char ask[42] = {
-		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0,  6, 4, 0,
-		1,    0x52, 0x54, 0,    0x12, 0x34, 0x56, 10,   0, 2,    15,   0,    0, 0, 0, 0, 0, 10, 0, 2, 2,
-	};
 	struct errand_fds fds;
 	struct err e = {0};
 	unsigned char answer[2048];
@@ -321,7 +317,8 @@ WholeTest(errand, a_user_network_is_started_and_ends_with_its_socket)
 	cr_assert_eq(run_user("", &fds, &e), 0, "%s", e.text);
 	cr_assert_eq(fds.n, 1);
 	p.fd = fds.fd[0];
-	cr_assert_eq(send(p.fd, ask, sizeof(ask), MSG_NOSIGNAL), sizeof(ask));
+	cr_assert_eq(send(p.fd, who_has_gateway, sizeof(who_has_gateway), MSG_NOSIGNAL),
+		     sizeof(who_has_gateway));
 	cr_assert_eq(poll(&p, 1, 10000), 1);
 	cr_expect_geq(recv(p.fd, answer, sizeof(answer), MSG_DONTWAIT), 42);
 	errand_close(&fds);

@@ -11,22 +11,11 @@
 #include <sys/wait.h>
 
 #include "tests/unit/guest_mem_rig.h"
+#include "tests/unit/open_fds.h"
 #include "vmm/hugepages.h"
 #include "vmm/ram_file.h"
 
 TestSuite(guest_mem_backing, .init = setup, .fini = teardown, .timeout = 120);
-
-static unsigned count(const char *dir)
-{
-	DIR *d = opendir(dir);
-	unsigned n = 0;
-
-	cr_assert(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static unsigned lines(const char *path)
 {
@@ -156,13 +145,13 @@ Test(guest_mem_backing, a_user_who_ignores_sigchld_has_them_too)
 
 Test(guest_mem_backing, nothing_is_open_or_mounted_but_the_file)
 {
-	unsigned fds = count("/proc/self/fd"), mounts = lines("/proc/self/mountinfo");
+	unsigned fds = open_fds(), mounts = lines("/proc/self/mountinfo");
 
 	make_size(64 * MIB);
-	cr_expect_eq(count("/proc/self/fd"), fds + 1);
+	cr_expect_eq(open_fds(), fds + 1);
 	cr_expect_eq(lines("/proc/self/mountinfo"), mounts);
 	guest_mem_fini(&mem);
-	cr_expect_eq(count("/proc/self/fd"), fds);
+	cr_expect_eq(open_fds(), fds);
 }
 
 static bool kept_small(const void *at)

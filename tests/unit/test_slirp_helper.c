@@ -20,6 +20,7 @@
 
 #include "backends/slirp_helper.h"
 #include "backends/slirp_process.h"
+#include "tests/unit/who_has_gateway.h"
 
 /* The helper is this program again. */
 __attribute__((constructor)) static void be_the_helper(int argc, char *argv[])
@@ -54,11 +55,6 @@ static bool readable(int fd)
 
 	return poll(&p, 1, 10000) == 1;
 }
-
-static const unsigned char who_has_gateway[42] = {
-	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0,  6, 4, 0,
-	1,    0x52, 0x54, 0,    0x12, 0x34, 0x56, 10,   0, 2,    15,   0,    0, 0, 0, 0, 0, 10, 0, 2, 2,
-};
 
 /* Sends an ARP request and waits for its answer among whatever else comes. */
 static bool answers(const struct slirp_process *p)
